@@ -249,6 +249,9 @@ CONNECT_TIMEOUT = 10.0
 ENGINE_PATIENCE = 120.0
 """Seconds without an answer before an engine counts as gone: it may be restarting."""
 
+END_PATIENCE = 5.0
+"""The same before ending a session is given up: nobody waits for a value."""
+
 OUT_OF_BAND_LIMIT = 64 * KIB
 """Bytes of an array or of binary data from which it is not copied into the pickle around it."""
 

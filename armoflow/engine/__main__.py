@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
                 room=config.ROOM,
             )
             options = replace(options, engine=engine)
+        elif options.extensions and options.address.path:  # its only client takes the stream
+            options = replace(options, late_calls=True)
     except OptionError as error:
         print(f"armoflow: error: {error}", file=sys.stderr)
         return EXIT_USAGE

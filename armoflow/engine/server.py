@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +16,11 @@ from armoflow.engine.access.access_options import AccessOptions
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
+from armoflow.engine.late_calls import LateCalls
 from armoflow.engine.meter import Meter
 from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
+from armoflow.engine.services.stream_socket import StreamSocket
 from armoflow.errors import OptionError
 from armoflow.system.sockets import unix_target
 from armoflow.system.temporary import TemporaryDirectory
@@ -51,6 +54,8 @@ class ServerOptions:
         channel: How these workers are reached; "auto" finds out.
         extensions: Serve the batch extension beside the standard services.
         discovery: Serve reflection and health, which generic gRPC tools ask for.
+        late_calls: Serve gRPC when somebody calls for the first time, not before: for an engine at
+            a Unix socket with the extension, whose client needs none.
         grace: Seconds that running tasks get to end when the server stops; none is begun then.
         log_calls: A file that gets one line of JSON for each call.
         access: Who may call.
@@ -70,6 +75,7 @@ class ServerOptions:
     channel: Literal["auto", "unix", "tcp"] = "auto"
     extensions: bool = True
     discovery: bool = True
+    late_calls: bool = False
     grace: float = 0.0
     log_calls: Path | None = None
     access: AccessOptions = field(default_factory=AccessOptions)
@@ -106,6 +112,7 @@ class Server:
         self._authentication: Authentication | None = None
         self._exposition: Exposition | None = None
         self._engine_runs = False
+        self._late: LateCalls | None = None
 
     async def recover(self) -> None:
         """Recover the state, which takes the event loop for as long as the state is large.
@@ -128,7 +135,7 @@ class Server:
         try:
             if not self._engine_runs:
                 await self.recover()
-            # Workers start while this process is still busy importing gRPC.
+            # Workers start while this process is still busy importing gRPC, if it is.
             await self._start_agents()
             await self._serve()
             await self._serve_web()
@@ -144,6 +151,9 @@ class Server:
         if self._exposition is not None:
             await asyncio.to_thread(self._exposition.stop)
             self._exposition = None
+        if self._late is not None:
+            await self._late.stop()
+            self._late = None
         if self._guard is not None:
             self._guard.draining = True
         for service in self._streams:
@@ -244,12 +254,43 @@ class Server:
         await self.web.start()
 
     async def _serve(self) -> None:
+        if self.options.late_calls:
+            self._await_calls()
+            await self._serve_stream()
+        else:
+            self._bind(self.address)
+            await self._serve_stream()
+            await self._serve_calls(self.address)
+
+    async def _serve_stream(self) -> None:
+        """Serve the batch stream beside the engine's socket."""
+        # A stream of that socket has no headers, by which an ingress says who calls.
+        asks = self.options.access.users is not None
+        if self.options.extensions and self.address.stream_path and not asks:
+            beside = StreamSocket(self.engine, self.calls, self.address.stream_path)
+            self._streams.append(beside)
+            await beside.start()
+
+    def _await_calls(self) -> None:
+        async def serve(path: str) -> None:
+            # gRPC is imported beside: streams are served meanwhile.
+            await asyncio.to_thread(import_module, "armoflow.engine.services.register")
+            address = self.address._replace(path=path)
+            self._bind(address)
+            await self._serve_calls(address)
+
+        try:
+            self._late = LateCalls(self.address.path, serve)
+        except OSError as error:
+            raise OptionError(f"cannot listen at {self.address.url}: {error.strerror}") from error
+
+    def _bind(self, address: Address) -> None:
+        """Have gRPC listen at an address."""
         import grpc
 
         from armoflow.engine.access.authentication import Authentication
         from armoflow.engine.services.guard import Guard
         from armoflow.engine.services.register import register_services
-        from armoflow.engine.services.stream_socket import StreamSocket
 
         access = self.options.access
         authentication = self._authentication = Authentication(access.users)
@@ -272,36 +313,33 @@ class Server:
                 ("grpc.keepalive_permit_without_calls", 1),
             ),
         )
-        self._streams = register_services(
+        self._streams += register_services(
             self._grpc,
             self.engine,
             authentication,
             extensions=self.options.extensions,
             discovery=self.options.discovery,
         )
-        port = self._listen()
-        # A stream of that socket has no headers, by which an ingress says who calls.
-        if self.options.extensions and self.address.stream_path and not authentication.asks:
-            beside = StreamSocket(self.engine, self.calls, self.address.stream_path)
-            self._streams.append(beside)
-            await beside.start()
-        await self._grpc.start()
-        if self.address.path:
-            os.chmod(self.address.path, 0o600)  # noqa: PTH101 - no waiting
-        else:
+        port = self._listen(address)
+        if not address.path:
             self.address = self.address._replace(port=port)
 
-    def _listen(self) -> int:
+    async def _serve_calls(self, address: Address) -> None:
+        await self._grpc.start()
+        if address.path:
+            os.chmod(address.path, 0o600)  # noqa: PTH101 - no waiting
+
+    def _listen(self, address: Address) -> int:
         """Bind the addresses; the port of the one that clients use."""
         tls = self.options.access.tls
         try:
             if not self.address.secure or tls is None:
-                return int(self._grpc.add_insecure_port(self.address.target))
+                return int(self._grpc.add_insecure_port(address.target))
             if self.options.web is not None:
                 # The engine's own gRPC-Web has no client's certificate to show.
                 self._private = TemporaryDirectory()
                 self._inner = unix_target(self._private.path / "engine.sock")
                 self._grpc.add_insecure_port(self._inner)
-            return int(self._grpc.add_secure_port(self.address.target, tls.credentials()))
+            return int(self._grpc.add_secure_port(address.target, tls.credentials()))
         except RuntimeError as error:
             raise OptionError(f"cannot listen at {self.address.url}: {error}") from error

@@ -1,7 +1,8 @@
 """The transport over the embedded engine's batch extension.
 
-Sessions use the standard calls, all else frames of one stream; large data goes through files where
-client and engine share a machine, and through the standard calls elsewhere.
+Most is frames of one stream; large data goes through files where client and engine share a machine.
+All else, and elsewhere large data and sessions, takes the standard calls: where the engine listens
+at a socket, gRPC is imported when the first of them is made.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import dataclasses
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from typing import Any
-
-import grpc
+from typing import TYPE_CHECKING, Any
 
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.content import DataPart
-from armoflow.errors import DataLostError, EngineError, MalformedError, SessionEndedError
+from armoflow.errors import (
+    DataLostError,
+    EngineError,
+    MalformedError,
+    SessionEndedError,
+)
+from armoflow.protocol.caller import Caller
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import (
     CACHED_PREFIX,
@@ -33,11 +38,15 @@ from armoflow.protocol.frames import (
 )
 from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
+from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_files import map_file, remove_file, write_parts
-from armoflow.protocol.standard import StandardTransport
 from armoflow.protocol.stream import RefusedError, Stream
+from armoflow.protocol.stream_sessions import StreamSessions, encode_options
 from armoflow.protocol.submission import InputsAbortedError, Note, Submission, WireOptions
-from armoflow.protocol.transport import EndedTasks, TaskState, TaskUnderWay
+from armoflow.protocol.transport import EndedTasks, SharedSessions, TaskState, TaskUnderWay
+
+if TYPE_CHECKING:
+    from armoflow.protocol.standard import StandardTransport
 
 _STATES = {2: ResultState.COMPLETED, 3: ResultState.ABORTED, 4: ResultState.DELETED}
 """By the API's number (result_status.proto)."""
@@ -50,8 +59,10 @@ class BatchTransport:
     """Speaks the batch extension; see :class:`~armoflow.protocol.transport.Transport`.
 
     Args:
-        channel: An open channel.
-        standard: The same engine over the standard calls.
+        caller: Who calls, and where.
+        payloads: When payloads go up, on the standard calls.
+        standard: The same engine over these; None: that opens when it is needed first, and the
+            stream itself tells what the engine is.
     """
 
     looks: Sequence[float] = (0.0,)
@@ -60,31 +71,73 @@ class BatchTransport:
     round_trip = 0.0
     """What has ended before the engine knew that it is watched."""
 
-    def __init__(self, channel: grpc.aio.Channel, standard: StandardTransport) -> None:
-        self.info: EngineInfo = standard.info
-        self.traffic = standard.traffic
-        self.shared = standard.shared
-        self._standard = standard
+    def __init__(
+        self,
+        caller: Caller,
+        payloads: PayloadMode,
+        standard: StandardTransport | None = None,
+    ) -> None:
+        self.info = EngineInfo("", (), config.CHUNK_BYTES) if standard is None else standard.info
+        self.traffic = caller.traffic
+        self._caller = caller
+        self._payloads = payloads
+        self._opened = standard
+        self._said = self.info
+        self._joined = standard is None
         self._ids = map((_random_prefix() + "{:012x}").format, itertools.count(1))
         self._staging: str | None = None
         self._listening = False
         self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stream = Stream(channel, standard.caller, self._changed, self._connected)
+        self._stream = Stream(
+            lambda: self._standard.channel, caller, self._changed, self._connected
+        )
+        self._sessions = StreamSessions(self._stream)
+
+    async def find_socket(self) -> bool:
+        """Whether the engine can be reached at a socket, without any call."""
+        return await self._stream.find_socket()
 
     async def start(self) -> None:
         """Connect.
 
         Raises:
             grpc.RpcError: UNIMPLEMENTED, if the engine does not know the extension.
+            RefusedError: If it should say what it is on the stream, and does not.
         """
         said = await self._stream.start()
+        if self._joined:
+            self._said = await self._sessions.introduce()
         self._staging = said.get("staging")
         extensions = {"batch"} | ({"frees-payloads"} if said.get("frees_payloads") else set())
-        self.info = dataclasses.replace(self.info, extensions=frozenset(extensions))
+        self.info = dataclasses.replace(self._said, extensions=frozenset(extensions))
+
+    @property
+    def shared(self) -> SharedSessions:
+        """Sessions that others come back to."""
+        return self._standard.shared
+
+    @property
+    def _standard(self) -> StandardTransport:
+        if self._opened is None:
+            # Imported here: they take longer than all that a first result takes besides.
+            from armoflow.protocol.channel import open_channel
+            from armoflow.protocol.credentials import Credentials
+            from armoflow.protocol.standard import StandardTransport
+
+            channel = open_channel(self._caller.settings, Credentials())
+            self._opened = StandardTransport(channel, self._caller, self._said, self._payloads)
+        return self._opened
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the stream takes what else is a call: it does at a socket."""
+        return self._joined and not self._stream.calls
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""
+        if self._whole:
+            return await self._sessions.open(options, partitions)
         return await self._standard.create_session(options, partitions, leased=True)
 
     async def submit(
@@ -128,7 +181,7 @@ class BatchTransport:
             )
             for task in submissions
         ]
-        levels = [_encode(option) for option in options]
+        levels = [encode_options(option) for option in options]
         if note is not None:
             await note.confirm()
         try:
@@ -332,18 +385,25 @@ class BatchTransport:
 
     async def cancel_session(self, session_id: str) -> None:
         """Cancel everything in a session."""
-        await self._standard.cancel_session(session_id)
+        if self._whole:
+            await self._sessions.cancel(session_id)
+        else:
+            await self._standard.cancel_session(session_id)
 
     async def end_session(self, session_id: str) -> None:
         """Close a session, and delete the data that need not stay."""
-        await self._standard.end_session(session_id, tidied=True)
+        if self._whole:
+            await self._sessions.close(session_id)
+        else:
+            await self._standard.end_session(session_id, tidied=True)
 
     async def close(self) -> None:
         """Close the connection."""
         for task in self._tasks:
             task.cancel()
         await self._stream.close()
-        await self._standard.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def _content(
         self, session_id: str, result_id: str, answer: Any
@@ -434,18 +494,6 @@ def _change(change: Sequence[Any]) -> ResultChange:
         Failure(*failure) if failure is not None else None,
         seconds,
     )
-
-
-def _encode(options: WireOptions) -> dict[str, Any]:
-    labels = {"options": dict(options.labels)} if options.labels else {}
-    return {
-        "max_duration": options.max_duration,
-        # Inside a task, 0 means inherit and -1 none.
-        "max_retries": options.max_retries or -1,
-        "priority": options.priority,
-        "partition_id": options.partition,
-        **labels,
-    }
 
 
 def _random_prefix() -> str:

@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Final, Literal, TypeAlias
-
-from armonik.protogen.common import (
-    partitions_fields_pb2,
-    results_fields_pb2,
-    sessions_fields_pb2,
-    sort_direction_pb2,
-    tasks_fields_pb2,
-)
 
 FieldKind: TypeAlias = Literal["string", "number", "boolean", "status", "date", "duration", "array"]
 Operator: TypeAlias = Literal[
@@ -41,13 +34,16 @@ OPERATORS: Final[Mapping[FieldKind, tuple[Operator, ...]]] = {
 GENERIC: Final = "options.options."
 """What the names of generic options begin with."""
 
+_ASCENDING: Final = 1
+"""The API's number of this direction (sort_direction.proto)."""
+
 
 class Fields:
     """Fields of one enumeration of the API's.
 
     Args:
         choice: Which of a message's fields says that it is one of these.
-        enum: The enumeration.
+        enum: The enumeration: its module of messages, a dot, and its name.
         prefix: What its names begin with.
         renamed: The API's names of those that are called otherwise here.
         names: The fields, by kind of value, with blanks between.
@@ -55,13 +51,12 @@ class Fields:
     Attributes:
         choice: As given.
         kinds: What the value of each field is.
-        numbers: The API's number of each field.
     """
 
     def __init__(
         self,
         choice: str,
-        enum: Any,
+        enum: str,
         prefix: str,
         renamed: Mapping[str, str] | None = None,
         **names: str,
@@ -70,15 +65,25 @@ class Fields:
         self.kinds: dict[str, Any] = {
             name: kind for kind, some in names.items() for name in some.split()
         }
-        renamed = renamed or {}
-        self.numbers: dict[str, int] = {
-            name: enum.Value(prefix + renamed.get(name, name.rpartition(".")[2]).upper())
-            for name in self.kinds
-        }
+        self._enum = enum
+        self._prefix = prefix
+        self._renamed = renamed or {}
 
     def of_kind(self, kind: FieldKind) -> list[str]:
         """The fields with values of a kind."""
         return [name for name, each in self.kinds.items() if each == kind]
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The API's number of each field; an engine that nobody lists does without its messages."""
+        module, _, name = self._enum.partition(".")
+        enum = getattr(import_module(f"armonik.protogen.common.{module}"), name)
+        return {
+            name: enum.Value(
+                self._prefix + self._renamed.get(name, name.rpartition(".")[2]).upper()
+            )
+            for name in self.kinds
+        }
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -88,7 +93,7 @@ class Fields:
 
 OPTIONS: Final = Fields(
     "task_option_field",
-    tasks_fields_pb2.TaskOptionEnumField,
+    "tasks_fields_pb2.TaskOptionEnumField",
     "TASK_OPTION_ENUM_FIELD_",
     string="options.partition_id options.application_name options.application_version"
     " options.application_namespace options.application_service options.engine_type",
@@ -99,7 +104,7 @@ OPTIONS: Final = Fields(
 
 SESSIONS: Final = Fields(
     "session_raw_field",
-    sessions_fields_pb2.SessionRawEnumField,
+    "sessions_fields_pb2.SessionRawEnumField",
     "SESSION_RAW_ENUM_FIELD_",
     {"id": "session_id"},
     string="id",
@@ -112,7 +117,7 @@ SESSIONS: Final = Fields(
 
 TASKS: Final = Fields(
     "task_summary_field",
-    tasks_fields_pb2.TaskSummaryEnumField,
+    "tasks_fields_pb2.TaskSummaryEnumField",
     "TASK_SUMMARY_ENUM_FIELD_",
     {
         "id": "task_id",
@@ -130,7 +135,7 @@ TASKS: Final = Fields(
 
 RESULTS: Final = Fields(
     "result_raw_field",
-    results_fields_pb2.ResultRawEnumField,
+    "results_fields_pb2.ResultRawEnumField",
     "RESULT_RAW_ENUM_FIELD_",
     {"id": "result_id"},
     string="id session_id name owner_task_id created_by opaque_id",
@@ -142,7 +147,7 @@ RESULTS: Final = Fields(
 
 PARTITIONS: Final = Fields(
     "partition_raw_field",
-    partitions_fields_pb2.PartitionRawEnumField,
+    "partitions_fields_pb2.PartitionRawEnumField",
     "PARTITION_RAW_ENUM_FIELD_",
     {"parent_ids": "parent_partition_ids"},
     string="id",
@@ -174,7 +179,7 @@ def set_field(message: Any, fields: Fields, name: str) -> FieldKind:
     if name.startswith(GENERIC):
         message.task_option_generic_field.field = name[len(GENERIC) :]
         return "string"
-    chosen = OPTIONS if name in OPTIONS.numbers else fields
+    chosen = OPTIONS if name in OPTIONS.kinds else fields
     getattr(message, chosen.choice).field = chosen.numbers[name]
     kind: FieldKind = chosen.kinds[name]
     return kind
@@ -183,5 +188,5 @@ def set_field(message: Any, fields: Fields, name: str) -> FieldKind:
 def sort_upwards(request: Any, fields: Fields, name: str) -> Any:
     """Have a List request sorted by a field, the smallest first; returns the request."""
     set_field(request.sort.field, fields, name)
-    request.sort.direction = sort_direction_pb2.SORT_DIRECTION_ASC
+    request.sort.direction = _ASCENDING
     return request

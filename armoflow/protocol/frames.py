@@ -25,7 +25,19 @@ FAILURES   result ids                                                  ``[id, ta
 DELETE     result ids                                                  once committed
 CANCEL     task ids                                                    once committed
 LISTEN     session id                                                  after it, passages come
+INTRODUCE  nothing                                                     ``{"core_version": ...,
+                                                                       "chunk_bytes": ...,
+                                                                       "partitions":
+                                                                       [[id, pods], ...]}``
+OPEN       options, partitions                                         a session's id
+CLOSE      session id                                                  once committed
+STOP       session id                                                  once committed
 =========  ==========================================================  =========================
+
+The last four are taken on a socket only, where whoever is connected may do everything: there they
+stand for the calls with which a client begins and ends, so that it needs no gRPC. What the engine
+says of itself; CreateSession, with a lease; CloseSession, which deletes what need not stay;
+CancelSession.
 
 A SUBMIT creates results, submits tasks and completes payloads in this order, as one change, and may
 be repeated: ids are the client's, taken from a random range, so that what exists is recognised.
@@ -101,6 +113,10 @@ class Kind(IntEnum):
     CANCEL = 10
     LISTEN = 11
     PASSAGES = 12
+    INTRODUCE = 13
+    OPEN = 14
+    CLOSE = 15
+    STOP = 16
 
 
 SESSION_ENDED = "ABORTED"
@@ -205,6 +221,10 @@ REQUESTS: Mapping[int, Record] = {
     Kind.DELETE: Record(results=_KEYS),
     Kind.CANCEL: Record(tasks=_KEYS),
     Kind.LISTEN: Record(session=_KEY),
+    Kind.INTRODUCE: Record(),
+    Kind.OPEN: Record(options=OPTIONS, partitions=ListOf(_NAME, FRAME_ENTRIES)),
+    Kind.CLOSE: Record(session=_KEY),
+    Kind.STOP: Record(session=_KEY),
 }
 """What follows number and kind in a request."""
 
@@ -245,6 +265,16 @@ REPLIES: Mapping[int, Shape] = {
     Kind.DELETE: _NOTHING,
     Kind.CANCEL: _NOTHING,
     Kind.LISTEN: _NOTHING,
+    Kind.INTRODUCE: Named(
+        {
+            "core_version": _NAME,
+            "chunk_bytes": SIZE,
+            "partitions": ListOf(Record(id=_NAME, pods=SIZE), FRAME_ENTRIES),
+        }
+    ),
+    Kind.OPEN: ID,
+    Kind.CLOSE: _NOTHING,
+    Kind.STOP: _NOTHING,
 }
 """The values of replies, by the kind of their requests."""
 

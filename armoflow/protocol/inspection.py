@@ -18,9 +18,9 @@ from armoflow.codec.container import stranger
 from armoflow.config import CONNECT_TIMEOUT, MIB
 from armoflow.errors import UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
-from armoflow.protocol.connect import introduce
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.entities import Entity, id_of, kind_of, task_name
+from armoflow.protocol.introduction import introduce
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.settings import ConnectionSettings

@@ -17,13 +17,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, NAME_LIMIT, OUTPUT_PREFIX
-from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.submission import NAMESPACE, SERVICE, WireOptions
 from armoflow.protocol.transport import TaskState
 from armoflow.version import __version__
-
-NAMESPACE = "armoflow"
-SERVICE = "python"
-"""What ArmoniK's tools show of armoflow's sessions, beside the application's name and version."""
 
 
 def output_name(name: str, *, keep: bool, cached: bool = False) -> str:

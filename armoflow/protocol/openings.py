@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from armonik.protogen.common import sessions_common_pb2
 
+from armoflow.config import END_PATIENCE
 from armoflow.errors import ArmoflowError
 from armoflow.protocol.filter_fields import GENERIC, SESSIONS, add_filters, sort_upwards
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
-
-END_PATIENCE = 5.0
-"""Seconds without an answer before ending a session is given up: nobody waits for a value."""
 
 MARK = "armoflow_session"
 """The option that holds the mark; no dot, which databases may take for a path."""

@@ -16,11 +16,10 @@ from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow.codec.item_log import tells_of_failures
 from armoflow.codec.task_needs import TaskNeeds, constants_of
-from armoflow.config import FAILED_PAYLOADS
+from armoflow.config import END_PATIENCE, FAILED_PAYLOADS
 from armoflow.protocol import messages
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 from armoflow.protocol.item_logs import PAGE, Ask, NewLogs, list_pages
-from armoflow.protocol.openings import END_PATIENCE
 from armoflow.protocol.portions import chunks
 
 if TYPE_CHECKING:

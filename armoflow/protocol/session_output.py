@@ -16,8 +16,8 @@ import msgpack
 from armonik.common import Result, ResultStatus, SessionStatus
 
 from armoflow.codec.written import PREFIX, read_written, wanted_level
-from armoflow.protocol.connect import offers_extension
 from armoflow.protocol.frames import OUTPUT_METHOD
+from armoflow.protocol.introduction import offers_extension
 
 if TYPE_CHECKING:
     from armoflow.protocol.inspection import Inspection

@@ -37,13 +37,13 @@ from armoflow.protocol.endings import Endings
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, NAME_LIMIT, OUTPUT, TIDY
 from armoflow.protocol.item_logs import RepeatedItems
-from armoflow.protocol.openings import END_PATIENCE, Openings
+from armoflow.protocol.openings import Openings
 from armoflow.protocol.portions import chunks, without_repetition
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import repeat, unary
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
-from armoflow.protocol.rpc_errors import describe, is_ambiguous
+from armoflow.protocol.rpc_errors import DONE_ALREADY, describe, is_ambiguous
 from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_sessions import StandardSharedSessions
 from armoflow.protocol.standard_submitter import StandardSubmitter
@@ -65,7 +65,6 @@ _STATES = {
     result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
 }
 _EOF = grpc.aio.EOF
-_DONE_ALREADY = ("FAILED_PRECONDITION", "NOT_FOUND")
 _FAULTS = ("UNKNOWN", "INTERNAL")
 """What an engine says whose store could not delete: some fail at what is gone already."""
 
@@ -80,6 +79,9 @@ class StandardTransport:
         caller: Who calls, and where: for words about what goes wrong.
         info: What the engine says of itself (see :mod:`armoflow.protocol.connect`).
         payloads: When payloads go up.
+
+    Attributes:
+        channel: The channel.
     """
 
     looks: Sequence[float] = config.LOOKS
@@ -97,7 +99,7 @@ class StandardTransport:
         self.info = info
         self.caller = caller
         self.traffic = caller.traffic
-        self._channel = channel
+        self.channel = channel
         self._sessions = sessions_service_pb2_grpc.SessionsStub(channel)
         self._results = results_service_pb2_grpc.ResultsStub(channel)
         self._tasks = tasks_service_pb2_grpc.TasksStub(channel)
@@ -441,7 +443,7 @@ class StandardTransport:
         """Close the connection."""
         if self._output is not None:
             self._output.close()
-        await self._channel.close()
+        await self.channel.close()
 
     # --- shared with the submitter ---------------------------------------------------------------
 
@@ -479,9 +481,9 @@ class StandardTransport:
         return found
 
     async def _end(self, method: Any, request: Any, what: str) -> None:
-        patience = min(END_PATIENCE, config.ENGINE_PATIENCE)
+        patience = min(config.END_PATIENCE, config.ENGINE_PATIENCE)
         try:
             await self.call(method, request, what, patience=patience)
         except EngineError as error:
-            if error.code not in _DONE_ALREADY:
+            if error.code not in DONE_ALREADY:
                 raise

@@ -8,18 +8,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
 import msgpack
 
 from armoflow import config
 from armoflow.errors import EngineError, EngineUnreachableError, MalformedError, ProtocolError
 from armoflow.protocol.caller import Caller
 from armoflow.protocol.frames import CHANGES, PASSAGES, REFUSAL, REPLIES, VERSION, Kind, unpack
-from armoflow.protocol.refusals import refusal
-from armoflow.protocol.rpc_errors import describe, is_ambiguous
+from armoflow.protocol.rpc_errors import describe, is_ambiguous, is_rpc_error
 from armoflow.protocol.shapes import SIZE
-from armoflow.protocol.silence import unanswered
-from armoflow.protocol.wires import Wire, open_wire, refuse
+from armoflow.protocol.wires import Hear, SocketWire, Wire, open_socket, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +51,19 @@ class Stream:
     Every request may be repeated, so those without a reply are simply sent again, in order.
 
     Args:
-        channel: The open channel.
+        channel: Opens the channel, or gives the open one; called where there is no socket.
         caller: Who calls, and where: for errors.
         changed: Called with the session id and its changes.
         connected: Called after each (re)connection, when requests may be sent.
 
     Attributes:
         heard: Called with what tasks have written.
+        calls: Whether it goes by gRPC now.
     """
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        channel: Callable[[], Any],
         caller: Caller,
         changed: Callable[[str, list[Any]], None],
         connected: Callable[[], None],
@@ -82,7 +80,9 @@ class Stream:
         self._number = 0
         self._unsent: deque[_Request] = deque()
         self._flushing = False
+        self._found: Wire | None = None
         self._wire: Wire | None = None
+        self.calls = False
         self._hello: asyncio.Future[Any] | None = None
         self._running: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -91,6 +91,11 @@ class Stream:
         self._last_news = 0.0
         self._closing = False
         self._failure: Exception | None = None
+
+    async def find_socket(self) -> bool:
+        """Whether there is a socket beside the engine's, which it is connected to."""
+        self._found = await open_socket(self._caller.settings.path, self._hear, self._flush)
+        return self._found is not None
 
     async def start(self) -> Any:
         """Connect; returns what the engine says of itself.
@@ -130,6 +135,8 @@ class Stream:
     async def close(self) -> None:
         """End the stream."""
         self._closing = True
+        if self._found is not None:
+            self._found.close()
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -138,13 +145,20 @@ class Stream:
     async def _run(self) -> None:
         try:
             await self._stay_connected()
-        except grpc.RpcError as error:
-            self._fail(refusal(error, _AGAIN, self._caller) if self._greeted else error)
         except Exception as error:
             # Whatever it is: nobody waits for ever for an answer.
-            self._fail(error)
+            self._fail(self._explained(error))
         finally:
             self._caller.traffic.answered(self)
+
+    def _explained(self, error: Exception) -> Exception:
+        """An error for the user; of an engine that has not greeted, what gRPC says of it."""
+        if not (self._greeted and is_rpc_error(error)):
+            return error
+        # Imported here: it has the messages of all services with it.
+        from armoflow.protocol.refusals import refusal
+
+        return refusal(error, _AGAIN, self._caller)
 
     async def _stay_connected(self) -> None:
         loop = self._loop
@@ -152,30 +166,31 @@ class Stream:
         pause = 0.05
         while not self._closing:
             greeted = False
-            path = self._caller.settings.path
-            wire = await open_wire(self._channel, path, self._hear, self._flush)
+            wire, self._found = self._found or await self._open_wire(), None
             try:
                 await asyncio.wait_for(self._greet(wire), config.SILENCE_BEFORE_RECONNECT)
                 greeted = True
                 if self._closing:
                     return  # `wait_for` may swallow a cancellation that comes with the result
                 await self._serve(wire)
-            except grpc.RpcError as error:
-                # An ingress that passes ArmoniK's calls only breaks a stream that it does not know.
-                stopped = not self._greeted and error.code() is grpc.StatusCode.INTERNAL
-                if stopped or not is_ambiguous(error):
-                    raise
-                problem: Exception = error
             except MalformedError:
                 raise  # it would say the same again
             except (ProtocolError, asyncio.TimeoutError, asyncio.InvalidStateError) as error:
-                problem = error  # the last is what gRPC makes of writing to a broken stream
+                # The last is what gRPC makes of writing to a broken stream.
+                problem: Exception = error
+            except Exception as error:
+                if self._is_final(error):
+                    raise
+                problem = error
             finally:
                 self._wire = None
                 wire.close()
             if greeted:
                 deadline, pause = loop.time() + config.ENGINE_PATIENCE, 0.05
             elif loop.time() > deadline:
+                # Imported here: it has the messages of all services with it.
+                from armoflow.protocol.silence import unanswered
+
                 said, patience = describe(problem), config.ENGINE_PATIENCE
                 raise await unanswered(_AGAIN, self._caller, patience, problem, said)
             self._caller.traffic.unanswered(self, describe(problem))
@@ -189,6 +204,19 @@ class Stream:
             )
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
+
+    async def _open_wire(self) -> Wire:
+        wire = await open_wire(self._channel, self._caller.settings.path, self._hear, self._flush)
+        self.calls = not isinstance(wire, SocketWire)
+        return wire
+
+    def _is_final(self, error: Any) -> bool:
+        """Whether what has happened would happen again."""
+        if not is_rpc_error(error):
+            return True
+        # An ingress that passes ArmoniK's calls only breaks a stream that it does not know.
+        stopped = not self._greeted and error.code().name == "INTERNAL"
+        return stopped or not is_ambiguous(error)
 
     async def _greet(self, wire: Wire) -> None:
         self._hello = hello = self._loop.create_future()
@@ -294,6 +322,26 @@ class Stream:
         for request in list(self._requests.values()):
             if not request.reply.done():
                 request.reply.set_exception(error)
+
+
+async def open_wire(
+    channel: Callable[[], Any], path: str, hear: Hear, go_on: Callable[[], None]
+) -> Wire:
+    """The best wire to an engine that there is.
+
+    Args:
+        channel: Opens the way to it, or gives the open one.
+        path: Of its socket; empty, if it listens elsewhere.
+        hear: See :class:`~armoflow.protocol.wires.Wire`.
+        go_on: See :class:`~armoflow.protocol.wires.Wire`.
+    """
+    found = await open_socket(path, hear, go_on)
+    if found is not None:
+        return found
+    # Imported here: gRPC takes longer to import than an engine on this machine to start.
+    from armoflow.protocol.call_wire import CallWire
+
+    return CallWire(channel(), hear, go_on)
 
 
 def _framed(frame: Any) -> list[Any]:

@@ -14,6 +14,10 @@ from armoflow.options import MAX_RETRIES, PRIORITY
 from armoflow.protocol.result_handle import ResultHandle
 from armoflow.tracing import Labels
 
+NAMESPACE = "armoflow"
+SERVICE = "python"
+"""What ArmoniK's tools show of armoflow's sessions, beside the application's name and version."""
+
 
 @dataclass(frozen=True, slots=True)
 class WireOptions:

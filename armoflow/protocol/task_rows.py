@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from armoflow.errors import EngineError, MalformedError
-from armoflow.protocol.connect import offers_extension
 from armoflow.protocol.frames import SERVICE
+from armoflow.protocol.introduction import offers_extension
 from armoflow.protocol.shapes import (
     FLAG,
     ID,

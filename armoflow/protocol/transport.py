@@ -152,7 +152,6 @@ class Transport(Protocol):
         collecting: Seconds in which tasks are collected into a batch while another is on its way.
         round_trip: Seconds that a call takes at least; 0 where nothing is called by itself, and
             before the first call.
-        shared: Sessions that several clients come back to.
     """
 
     info: EngineInfo
@@ -161,7 +160,10 @@ class Transport(Protocol):
     batches: int
     collecting: float
     round_trip: float
-    shared: SharedSessions
+
+    @property
+    def shared(self) -> SharedSessions:
+        """Sessions that several clients come back to."""
 
     async def create_session(self, options: WireOptions, partitions: Sequence[str]) -> str:
         """Open a session over these partitions; returns its id."""

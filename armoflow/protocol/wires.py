@@ -15,10 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import grpc
-
 from armoflow.errors import EngineError, ProtocolError
-from armoflow.protocol.frames import METHOD, Splitter, framed
+from armoflow.protocol.frames import Splitter, framed
 from armoflow.system.sockets import stream_path
 
 Hear = Callable[[bytes], None]
@@ -55,52 +53,6 @@ class Wire(ABC):
         if not self.ended.done():
             self.ended.set_exception(error)
             self.ended.exception()  # whoever waits for it has it, too
-
-
-class CallWire(Wire):
-    """A call of gRPC."""
-
-    def __init__(self, channel: grpc.aio.Channel, hear: Hear, go_on: Callable[[], None]) -> None:
-        super().__init__(hear, go_on)
-        self._call = channel.stream_stream(METHOD)()
-        self._next = b""
-        self._sending: asyncio.Task[None] | None = None
-        self._reading = asyncio.create_task(self._read())
-
-    def send(self, message: bytes) -> None:
-        """Send a message; only while it is ready."""
-        self.ready = False
-        self._sending = asyncio.create_task(self._write(message))
-
-    def close(self) -> None:
-        """End it; nothing more is heard."""
-        for task in (self._reading, self._sending):
-            if task is not None:
-                task.cancel()
-        self._call.cancel()
-        self.end(ProtocolError("the stream was closed"))
-
-    async def _write(self, message: bytes) -> None:
-        # What a write to a broken stream says is not the reason: reading tells that.
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            await self._call.write(message)
-            self.ready = True
-            self._go_on()
-
-    async def _read(self) -> None:
-        call = self._call
-        try:
-            while (message := await call.read()) is not grpc.aio.EOF:
-                self._hear(message)
-            code = await call.code()
-            if code is grpc.StatusCode.OK:
-                raise ProtocolError("the engine ended the stream")
-            details = await call.details()
-            raise grpc.aio.AioRpcError(
-                code, await call.initial_metadata(), await call.trailing_metadata(), details
-            )
-        except Exception as error:  # whatever it is: who waits for answers is told
-            self.end(error)
 
 
 class SocketWire(Wire, asyncio.Protocol):
@@ -149,14 +101,11 @@ class SocketWire(Wire, asyncio.Protocol):
         self.end(ProtocolError(f"the connection was lost: {error or 'the engine closed it'}"))
 
 
-async def open_wire(
-    channel: grpc.aio.Channel, path: str, hear: Hear, go_on: Callable[[], None]
-) -> Wire:
-    """The best wire to an engine that there is.
+async def open_socket(path: str, hear: Hear, go_on: Callable[[], None]) -> SocketWire | None:
+    """A connection to the socket beside an engine's; None if there is none to take.
 
     Args:
-        channel: The way to it.
-        path: Of its socket; empty, if it listens elsewhere.
+        path: Of the engine's socket; empty, if it listens elsewhere.
         hear: See :class:`Wire`.
         go_on: See :class:`Wire`.
     """
@@ -167,12 +116,12 @@ async def open_wire(
                 lambda: SocketWire(hear, go_on), beside
             )
             return wire
-    return CallWire(channel, hear, go_on)
+    return None
 
 
 def refuse(code: str, message: str) -> Exception:
     """Why an engine ends a stream, which it says on a socket in a last frame."""
-    if code == grpc.StatusCode.UNAVAILABLE.name:
+    if code == "UNAVAILABLE":
         return ProtocolError(f"the engine ended the stream: {message}")
     return EngineError(f"the engine ended the stream: {message} ({code})", code)
 

@@ -16,8 +16,8 @@ from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 from armoflow.protocol.inspection import Inspection, ResultFacts
 from armoflow.protocol.item_inspection import ItemInspection
-from armoflow.protocol.messages import NAMESPACE
 from armoflow.protocol.states import ENDED, grouped, state_of
+from armoflow.protocol.submission import NAMESPACE
 from armoflow.protocol.task_rows import (
     MOST,
     TaskRow,

@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 
 import armoflow
-from armoflow import Client, task
+from armoflow import Client, config, task
 from armoflow.client import private_engine
 from armoflow.client.loop import shared_loop
 from armoflow.client.private_engine import PrivateEngine
 from armoflow.errors import EngineError, OptionError
 from armoflow.placement import OFFERS_VARIABLE
-from armoflow.protocol import repeat, standard
 from tests.conftest import SmallDisk
 from tests.integration.engines import alive
 
@@ -115,8 +114,7 @@ def test_tasks_run_where_the_script_runs(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.timeout(50)  # less than a call may take
 def test_one_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeat, "LAST_DEADLINE", 0.3)
-    monkeypatch.setattr(standard, "END_PATIENCE", 0.1)
+    monkeypatch.setattr(config, "END_PATIENCE", 0.1)
     monkeypatch.setattr(private_engine, "STOP_TIMEOUT", 0.3)
     with Client(workers=1) as client:
         assert client.compute(inc(1)) == 2

@@ -54,6 +54,7 @@ def serve(
     access: AccessOptions | None = None,
     web: Address | None = None,
     web_origins: Sequence[str] = (),
+    late_calls: bool = False,
     **options: Any,
 ) -> Iterator[Serving]:
     """Serve, on a Unix socket if nothing else is said, for the length of a block."""
@@ -71,6 +72,7 @@ def serve(
             channel=channel,
             web=web,
             web_origins=web_origins,
+            late_calls=late_calls,
         )
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)

@@ -54,7 +54,7 @@ def ask(kind: Kind, answer: Any, greeting: Any = HELLO) -> Any:
     async def run() -> Any:
         told: list[Any] = []
         stream = Stream(
-            Channel(greeting, answer),
+            lambda: Channel(greeting, answer),
             CALLER,
             lambda *change: told.append(change),
             lambda: None,
@@ -70,7 +70,7 @@ def ask(kind: Kind, answer: Any, greeting: Any = HELLO) -> Any:
 
 def test_a_failed_stream_says_the_same_to_everyone() -> None:
     async def run() -> None:
-        stream = Stream(Channel(HELLO), CALLER, lambda *_: None, lambda: None)
+        stream = Stream(lambda: Channel(HELLO), CALLER, lambda *_: None, lambda: None)
         stream._fail(EngineError("gone"))
         depths = []
         for _ in range(5):

@@ -13,13 +13,17 @@ import msgpack
 import pytest
 from grpc.aio import Metadata
 
-from armoflow.errors import EngineError, MalformedError
-from armoflow.protocol import wires
+from armoflow.errors import EngineError, EngineUnreachableError, MalformedError
+from armoflow.protocol import introduction, wires
+from armoflow.protocol.call_wire import CallWire
 from armoflow.protocol.caller import Caller
+from armoflow.protocol.connect import connect
 from armoflow.protocol.frames import Kind, Splitter, framed, unpack
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.protocol.stream import Stream
-from armoflow.protocol.wires import CallWire, SocketWire, open_wire
+from armoflow.protocol.stream import Stream, open_wire
+from armoflow.protocol.submission import WireOptions
+from armoflow.protocol.transport import Transport
+from armoflow.protocol.wires import SocketWire
 
 PATIENCE = 60.0
 HELLO = [0, Kind.OK, {"frees_payloads": False}]
@@ -84,7 +88,7 @@ def test_a_stream_that_never_came_about_is_not_tried_again(tmp_path: Path) -> No
 
     async def test() -> None:
         caller = Caller(ConnectionSettings("https://somewhere:5001"))
-        stream = Stream(Behind(), caller, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+        stream = Stream(Behind, caller, lambda *_: None, lambda: None)
         with pytest.raises(grpc.RpcError) as caught:
             await stream.start()
         assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -110,11 +114,11 @@ async def listen(directory: Path, *answers: Any) -> asyncio.AbstractServer:
 
 def open_stream(directory: Path, connected: Callable[[], None] = lambda: None) -> Stream:
     caller = Caller(ConnectionSettings(f"unix:{directory}/engine.sock"))
-    return Stream(Channel(), caller, lambda *_: None, connected)
+    return Stream(Channel, caller, lambda *_: None, connected)
 
 
 async def kind_of(directory: Path) -> type:
-    wire = await open_wire(Channel(), f"{directory}/engine.sock", lambda _: None, lambda: None)
+    wire = await open_wire(Channel, f"{directory}/engine.sock", lambda _: None, lambda: None)
     wire.close()
     return type(wire)
 
@@ -264,5 +268,73 @@ def test_what_is_not_read_is_not_sent_on_end(tmp_path: Path) -> None:
         reads.set()
         assert await asyncio.gather(*asked, late) == [None] * (len(asked) + 1)
         await stream.close()
+
+    run(test)
+
+
+INTRODUCED = {"core_version": "9.9.9-armoflow.batch", "chunk_bytes": 5, "partitions": [["p", 3]]}
+
+
+async def joined(directory: Path) -> Transport:
+    settings = ConnectionSettings(f"unix:{directory}/engine.sock")
+    return await connect(settings, payloads="auto", extensions=True, timeout=PATIENCE)
+
+
+def test_a_client_joins_at_the_socket_and_opens_and_ends_sessions_there(tmp_path: Path) -> None:
+    async def test() -> None:
+        closed = [3, Kind.REFUSED, "NOT_FOUND", "there is none", []]
+        answers = [[1, Kind.OK, INTRODUCED], [2, Kind.OK, "session"], closed, [4, Kind.OK, None]]
+        await listen(tmp_path, HELLO, *answers)
+        transport = await joined(tmp_path)
+        assert transport.info.core_version == "9.9.9-armoflow.batch"
+        assert transport.info.extensions == {"batch"}
+        assert (transport.info.chunk_bytes, transport.info.pods_of("p")) == (5, 3)
+        assert await transport.create_session(WireOptions(60.0), ["p"]) == "session"
+        await transport.end_session("session")  # that there is none any more is no error
+        await transport.cancel_session("session")
+        await transport.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [],
+        [HELLO, [1, Kind.REFUSED, "INVALID_ARGUMENT", "request 1 is of an unknown kind", []]],
+    ],
+)
+def test_what_does_not_introduce_itself_at_the_socket_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[Any]
+) -> None:
+    """An engine of an earlier version, or one that is ending."""
+    called: list[ConnectionSettings] = []
+
+    async def connect_by_calls(settings: ConnectionSettings, **_: Any) -> None:
+        called.append(settings)
+
+    monkeypatch.setattr(introduction, "connect_by_calls", connect_by_calls)
+    monkeypatch.setattr("armoflow.config.ENGINE_PATIENCE", 0.0)
+
+    async def test() -> None:
+        await listen(tmp_path, *answers)
+        await joined(tmp_path)
+        assert len(called) == 1
+
+    run(test)
+
+
+def test_who_cannot_be_told_that_a_session_ends_does_not_wait_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("armoflow.config.END_PATIENCE", 0.1)
+    silent = b""
+
+    async def test() -> None:
+        await listen(tmp_path, HELLO, [1, Kind.OK, INTRODUCED], silent, silent)
+        transport = await joined(tmp_path)
+        with pytest.raises(EngineUnreachableError, match=r"closing a session: no answer .* 0\.1 s"):
+            await transport.end_session("session")
+        await transport.close()
 
     run(test)

@@ -33,7 +33,9 @@ from armoflow.engine.records import (
     make_tuple,
 )
 from armoflow.engine.services.answers import Answers, status_name
+from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.replies import Replies
+from armoflow.engine.services.session_requests import SessionRequests
 from armoflow.engine.sweeper import SLICE
 from armoflow.engine.uploads import places_of_much
 from armoflow.engine.watchers import Listener
@@ -75,13 +77,18 @@ class Connection:
         engine: The engine.
         on_frames: Called when there are frames to send, or never will be any more.
         on_room: Called when requests are taken again after they were not.
+        calls: Counts what is asked for instead of by calls; None: that is not taken here.
 
     Attributes:
         replies: What goes back to the client.
     """
 
     def __init__(
-        self, engine: Engine, on_frames: Callable[[], None], on_room: Callable[[], None]
+        self,
+        engine: Engine,
+        on_frames: Callable[[], None],
+        on_room: Callable[[], None],
+        calls: CallLog | None = None,
     ) -> None:
         self._engine = engine
         self.replies = Replies(engine, on_frames, on_room, self.close)
@@ -102,6 +109,8 @@ class Connection:
             Kind.CANCEL: self._cancel,
             Kind.LISTEN: self._listen,
         }
+        if calls is not None:
+            self._handlers |= SessionRequests(engine, calls, self.replies).handlers
 
     # --- the stream -----------------------------------------------------------------------------
 

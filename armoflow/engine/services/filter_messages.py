@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from armonik.protogen.common import applications_fields_pb2, sort_direction_pb2
+from armonik.protogen.common import sort_direction_pb2
 
 from armoflow.engine.filters import MAXIMUM_CONDITIONS, Condition, Filters
 from armoflow.engine.queries import Order
@@ -26,7 +26,7 @@ from armoflow.protocol.filter_fields import (
 
 APPLICATIONS: Final = Fields(
     "application_field",
-    applications_fields_pb2.ApplicationRawEnumField,
+    "applications_fields_pb2.ApplicationRawEnumField",
     "APPLICATION_RAW_ENUM_FIELD_",
     {f"options.application_{name}": name for name in ("name", "version", "namespace", "service")},
     string="options.application_name options.application_version options.application_namespace"

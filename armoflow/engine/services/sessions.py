@@ -24,10 +24,15 @@ from armoflow.engine.services.convert import (
     set_seconds,
 )
 from armoflow.engine.services.filter_messages import parse_list
+from armoflow.engine.session_changes import (
+    cancel_session,
+    change_session,
+    close_session,
+    find_session,
+    open_session,
+)
 from armoflow.protocol.filter_fields import SESSIONS
 from armoflow.protocol.frames import LEASE, TIDY
-
-_ENDED = (SessionStatus.CLOSED, SessionStatus.CANCELLED)
 
 
 class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
@@ -37,16 +42,12 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         """Open a session."""
         engine = self._engine
         _check_default_options(request)
-        session_id = engine.new_id()
-        changes = engine.state.create_session(
-            engine.now(),
-            session_id,
+        session_id = await open_session(
+            engine,
             options_from_message(request.default_task_option),
-            tuple(request.partition_ids),
+            request.partition_ids,
             leased=LEASE in (context.invocation_metadata() or ()),
         )
-        engine.leases.begin(session_id)
-        await self._commit(changes)
         return messages.CreateSessionReply(session_id=session_id)
 
     async def GetSession(self, request: Any, context: Any) -> Any:
@@ -69,9 +70,13 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
 
     async def CancelSession(self, request: Any, context: Any) -> Any:
         """Cancel a session and all that it has not finished."""
-        state = self._engine.state
-        session = await self._change(request, state.cancel_session, held=True)
-        return messages.CancelSessionResponse(session=session)
+        shown: list[Any] = []
+        await cancel_session(
+            self._engine,
+            request.session_id,
+            lambda session: shown.append(session_to_message(session)),
+        )
+        return messages.CancelSessionResponse(session=shown[0])
 
     async def PauseSession(self, request: Any, context: Any) -> Any:
         """Hold what is queued."""
@@ -87,16 +92,14 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
 
     async def CloseSession(self, request: Any, context: Any) -> Any:
         """End a session: what still waits is cancelled. Tidied, it may have ended before."""
-        engine = self._engine
-        tidied = TIDY in (context.invocation_metadata() or ())
-        session = self._find(request.session_id)
-        if tidied and session.status in _ENDED:
-            shown = session_to_message(session)
-        else:
-            shown = await self._change(request, engine.state.close_session)
-        if tidied:
-            await engine.admission.promise(engine.kept_data.tidy(session.id))
-        return messages.CloseSessionResponse(session=shown)
+        shown: list[Any] = []
+        await close_session(
+            self._engine,
+            request.session_id,
+            lambda session: shown.append(session_to_message(session)),
+            tidied=TIDY in (context.invocation_metadata() or ()),
+        )
+        return messages.CloseSessionResponse(session=shown[0])
 
     async def PurgeSession(self, request: Any, context: Any) -> Any:
         """Delete the data of a session that has ended."""
@@ -158,16 +161,14 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
             command: The command.
             held: Whether it is told which tasks agents hold: it comes to them first.
         """
-        engine, session_id = self._engine, request.session_id
         shown: list[Any] = []
-
-        def run() -> Changes:
-            first = (engine.held(session_id),) if held else ()
-            changes = command(engine.now(), session_id, *first)
-            shown.append(session_to_message(self._find(session_id)))
-            return changes
-
-        await engine.admission.promise(engine.sweeper.change(session_id, run))
+        await change_session(
+            self._engine,
+            request.session_id,
+            command,
+            lambda session: shown.append(session_to_message(session)),
+            held=held,
+        )
         return shown[0]
 
     async def _apply(self, request: Any, changes: Changes) -> Any:
@@ -177,10 +178,7 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         return shown
 
     def _find(self, session_id: str) -> SessionRecord:
-        session = self._engine.state.sessions.get(session_id)
-        if session is None or session.status is SessionStatus.DELETED:
-            raise StateError("NOT_FOUND", f"session {session_id!r} does not exist")
-        return session
+        return find_session(self._engine, session_id)
 
 
 def _check_default_options(request: Any) -> None:

@@ -66,7 +66,7 @@ class StreamSocket:
 
     def _accept(self) -> _Stream:
         self._calls.record("Extension/Connect")
-        stream = _Stream(self._engine, self._streams.discard)
+        stream = _Stream(self._engine, self._calls, self._streams.discard)
         self._streams.add(stream)
         return stream
 
@@ -76,9 +76,9 @@ class _Stream(asyncio.Protocol):
 
     _transport: Any
 
-    def __init__(self, engine: Engine, on_lost: Any) -> None:
+    def __init__(self, engine: Engine, calls: CallLog, on_lost: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(engine, self._send_soon, self._go_on)
+        self._connection = Connection(engine, self._send_soon, self._go_on, calls)
         self._on_lost = on_lost
         self._splitter = Splitter()
         self._messages: deque[bytes] = deque()
