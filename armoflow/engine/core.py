@@ -112,7 +112,8 @@ class Engine:
         self.ended_tasks = EndedLists(time.monotonic)
         self._retention = Retention(self, options.retention)
         self.meter: Meter | None = None
-        self._watchers = Watchers(options.watcher_limit)
+        self.state.watched = False
+        self._watchers = Watchers(options.watcher_limit, self._watch)
         self.task_output = TaskOutput(options.state_directory / "output")
         self.clock = Clock()
         self._id_prefix = _random_prefix()
@@ -239,7 +240,10 @@ class Engine:
         return self._journal.lag
 
     def watch(self, session_id: str) -> Watcher:
-        """All events of a session, from now on, in batches as they are committed."""
+        """All events of a session, from now on, in batches as they are committed.
+
+        Of what was changed before, and is committed later, some events are missing.
+        """
         return self._watchers.watch(session_id)
 
     def listen(self, session_id: str, hear: Callable[[str, Sequence[Event]], None]) -> Listener:
@@ -484,6 +488,9 @@ class Engine:
                 if result.status is deleted and result_id not in dirty_results
             ]
         )
+
+    def _watch(self, watched: bool) -> None:
+        self.state.watched = watched
 
     def _on_fault(self, fault: StorageError) -> None:
         self.admission.stop(fault)

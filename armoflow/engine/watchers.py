@@ -105,17 +105,25 @@ class Listener:
 
 
 class Watchers:
-    """Those who watch an engine, by session."""
+    """Those who watch an engine, by session.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: How many events a reader may be behind.
+        on_watched: Called with True when somebody begins to watch all events, and with False when
+            nobody does any more.
+    """
+
+    def __init__(self, limit: int, on_watched: Callable[[bool], None]) -> None:
         self._limit = limit
+        self._on_watched = on_watched
         self._events: dict[str, list[Watcher]] = {}
         self._results: dict[str, list[Listener]] = {}
 
     def watch(self, session_id: str) -> Watcher:
         """All events of a session, from now on."""
-        watcher = Watcher(session_id, self._limit, lambda gone: _remove(self._events, gone))
+        watcher = Watcher(session_id, self._limit, self._end)
         self._events.setdefault(session_id, []).append(watcher)
+        self._on_watched(True)
         return watcher
 
     def listen(self, session_id: str, hear: Callable[[str, Sequence[Event]], None]) -> Listener:
@@ -143,6 +151,11 @@ class Watchers:
             self._tell_events(commands)
         if self._results:
             self._tell_results(commands)
+
+    def _end(self, watcher: Watcher) -> None:
+        _remove(self._events, watcher)
+        if not self._events:
+            self._on_watched(False)
 
     def _tell_events(self, commands: Iterable[Iterable[Event]]) -> None:
         batches: dict[str, list[Event]] = {session_id: [] for session_id in self._events}

@@ -300,6 +300,34 @@ async def test_a_watcher_that_falls_behind_is_closed(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_what_tasks_do_is_told_to_those_who_watch_and_noted_for_nobody_else(
+    tmp_path: Path,
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+
+        def run() -> set[EventKind]:
+            """What is noted of a task from its submission to its end."""
+            before = len(engine._journal._pending.events)
+            task = running.submit()
+            running.take()
+            engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
+            noted = engine._journal._pending.events[before:]
+            return {event.kind for events in noted for event in events}
+
+        of_results = {EventKind.NEW_RESULT, EventKind.RESULT_STATUS_UPDATE}
+        of_tasks = {EventKind.NEW_TASK, EventKind.TASK_STATUS_UPDATE, EventKind.RESULT_OWNER_UPDATE}
+        assert run() <= of_results
+        first, second = engine.watch(session), engine.watch("another session")
+        assert run() >= of_tasks
+        second.close()
+        assert run() >= of_tasks
+        first.close()
+        assert run() <= of_results
+
+
+@in_loop
 async def test_watchers_end_when_the_engine_stops(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:
         watcher = running.engine.watch("session")

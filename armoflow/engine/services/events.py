@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
@@ -51,6 +52,8 @@ class EventsService(Service, EventsServicer):  # type: ignore[misc]
         try:
             # Some clients wait for the headers before they do anything else.
             await context.send_initial_metadata(())
+            # What was changed before is not told: it has to be in the snapshot.
+            await asyncio.wait([self._engine.committed()])
             async for events in subscription.snapshot(self._engine):
                 await self._write(context, events)
             async for batch in watcher:

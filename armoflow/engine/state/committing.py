@@ -125,7 +125,8 @@ class Completion(SubmissionCommands):
         task.success = True
         task.status = TASK_COMPLETED
         changes.tasks[task.id] = task
-        changes.events.append(make_tuple(Event, (TASK_STATUS, task, TASK_COMPLETED)))
+        if self.watched:
+            changes.events.append(make_tuple(Event, (TASK_STATUS, task, TASK_COMPLETED)))
 
     def _leave_to_children(
         self, changes: Changes, stored: Mapping[str, Stored], children: Iterable[NewTask]

@@ -107,7 +107,8 @@ class ExecutionCommands(Completion):
             task.may_submit = session.worker_submission
             started[task_id] = task
         changes.tasks.update(started)
-        tell(changes, TASK_STATUS, started.values(), PROCESSING)
+        if self.watched:
+            tell(changes, TASK_STATUS, started.values(), PROCESSING)
         return changes
 
     def _refuse(self, changes: Changes, now: float, task: TaskRecord) -> None:

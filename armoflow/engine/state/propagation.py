@@ -84,7 +84,8 @@ class Propagation(Base):
             task.status = SUBMITTED
             task.submitted_at = now
             changes.tasks[task.id] = task
-            changes.events.append(make_tuple(Event, (TASK_STATUS, task, SUBMITTED)))
+            if self.watched:
+                changes.events.append(make_tuple(Event, (TASK_STATUS, task, SUBMITTED)))
             if task.not_before > now:
                 changes.delayed.append(task)
             else:

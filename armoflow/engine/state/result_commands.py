@@ -141,7 +141,7 @@ class ResultCommands(Propagation):
         created_by: str,
     ) -> None:
         records = {}
-        events = changes.events
+        events, watched = changes.events, self.watched
         owner = "" if created_by else session_id
         for result_id, name, manual_deletion, stored in results:
             if stored is None:
@@ -156,7 +156,8 @@ class ResultCommands(Propagation):
             if manual_deletion:
                 record.manual_deletion = True
             records[result_id] = record
-            events.append(make_tuple(Event, (NEW_RESULT, record, status)))
+            if watched or stored is not None:
+                events.append(make_tuple(Event, (NEW_RESULT, record, status)))
         self._add_results(session_id, records, created_by)
         changes.results.update(records)
 

@@ -267,9 +267,10 @@ class SubmissionCommands(SubmissionChecks):
                 ready.append(task)
             records[task_id] = task
         tasks = records.values()
-        tell(changes, NEW_TASK, tasks, CREATING)
-        tell(changes, RESULT_OWNER, owned, CREATED)
-        tell(changes, TASK_STATUS, tasks, PENDING)
+        if self.watched:
+            tell(changes, NEW_TASK, tasks, CREATING)
+            tell(changes, RESULT_OWNER, owned, CREATED)
+            tell(changes, TASK_STATUS, tasks, PENDING)
         self._add_tasks(session_id, records)
         changes.tasks.update(records)
         for task in ready:

@@ -36,6 +36,10 @@ class Base:
         delete_payload: Delete a task's payload when the task has completed.
         strict: Follow ArmoniK.Core to the letter where the engine would rather deviate.
         slice_size: How many records one command changes where it may leave the rest for later.
+
+    Attributes:
+        watched: Whether all events are told; else, of those that every task has, only what becomes
+            of results: nobody would hear the others.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Base:
         self.delete_payload = delete_payload
         self.strict = strict
         self.slice_size = slice_size
+        self.watched = True
         self._options = Merger(strict=strict)
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
