@@ -21,7 +21,7 @@ from armoflow.worker.failures import ItemFailure, UnreadableDataError
 from armoflow.worker.inline_rules import CallRule, Functions
 from armoflow.worker.inputs import pickle_value
 from armoflow.worker.job import holds_graph, split_outputs, unstorable
-from armoflow.worker.made import Made, MadeArguments
+from armoflow.worker.made import LAZY, Made, MadeArguments
 from armoflow.worker.mark import MarkWriter
 
 if TYPE_CHECKING:
@@ -198,12 +198,13 @@ class InlineCaller:
     def _keep_part(self, node: _Calling, value: Any, name: str, item: int | None) -> Made:
         if value.__class__ in SCALARS:
             return Made(value)
-        try:
-            return Made(cell=pickle_value(value))
-        except Exception as error:
-            if not holds_graph(value):
-                told = unstorable(error, name).with_traceback(None)
-                return Made(failure=self.no_value(told, node, item))
+        if value.__class__ not in LAZY:
+            try:
+                return Made(cell=pickle_value(value))
+            except Exception as error:
+                if not holds_graph(value):
+                    told = unstorable(error, name).with_traceback(None)
+                    return Made(failure=self.no_value(told, node, item))
         graph = as_delayed(value)
         refusal = self._refusal(graph)
         if refusal is not None:
