@@ -178,7 +178,8 @@ def test_what_is_to_do_with_parts_that_go_out_is_one_task(engine: Up, looking: L
         with pytest.raises(LookupError, match="no such part") as caught:
             client.compute(sum_of([1, 2, -3, 4]))
     assert isinstance(caught.value.__cause__, RemoteTraceback)
-    assert [*caught.value.__cause__.path] == ["part", "sum_of"]
+    path = caught.value.__cause__.path  # and what was between, where a process has measured parts
+    assert (path[0], path[-1]) == ("part", "sum_of")
 
 
 def test_zero_seconds_and_fuse_keep_every_call_apart(engine: Up, looking: Looking) -> None:
