@@ -379,8 +379,15 @@ BYTES_FETCHED = 64 * MIB
 """Bytes of results being downloaded at once: over a distance many small ones, or few large ones."""
 
 TRANSFERS = 80
-"""Results being uploaded or downloaded at once by calls of their own: a connection carries about a
-hundred calls, and others must not wait behind these."""
+"""Results being uploaded or downloaded at once over a connection, by calls of their own: it carries
+about a hundred calls, and others must not wait behind these."""
+
+LINES = 6
+"""Connections that data goes over at most: a cluster's proxy has some thousands for all."""
+
+LINE_SECONDS = 0.02
+"""Seconds of a round trip for each of which one connection more is worth while: near an engine one
+carries all that a client can take."""
 
 ITERATION_WINDOW = 10_000
 """Items that an iteration's plan may be ahead of who takes them."""

@@ -40,14 +40,18 @@ _COMPRESSIONS = {
 }
 
 
-def open_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc.aio.Channel:
+def open_channel(
+    settings: ConnectionSettings, credentials: Credentials, *, alone: bool = False
+) -> grpc.aio.Channel:
     """Open a channel; nothing is sent before the first call.
 
     Args:
         settings: Where to, and how.
         credentials: What the settings' files hold.
+        alone: It has a connection of its own: else channels to the same place share one.
     """
-    return _open(grpc.aio, settings, credentials)
+    own = [("grpc.use_local_subchannel_pool", 1)] if alone else []
+    return _open(grpc.aio, settings, credentials, *own)
 
 
 def open_blocking_channel(settings: ConnectionSettings, credentials: Credentials) -> grpc.Channel:

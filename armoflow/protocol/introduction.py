@@ -69,7 +69,11 @@ async def connect_by_calls(
     """
     reached = await _reach(settings, timeout, begun)
     channel, info = reached.channel, reached.info
-    standard = StandardTransport(channel, reached.caller, info, payloads)
+
+    def another() -> grpc.aio.Channel:
+        return open_channel(settings, reached.credentials, alone=True)
+
+    standard = StandardTransport(channel, reached.caller, info, payloads, another)
     if not extensions or not offers_extension(info):
         return standard
     batch = BatchTransport(reached.caller, payloads, standard)

@@ -79,6 +79,7 @@ class StandardTransport:
         caller: Who calls, and where: for words about what goes wrong.
         info: What the engine says of itself (see :mod:`armoflow.protocol.connect`).
         payloads: When payloads go up.
+        another: Opens another channel to the same engine, for data; None: there is only that one.
 
     Attributes:
         channel: The channel.
@@ -95,6 +96,7 @@ class StandardTransport:
         caller: Caller,
         info: EngineInfo,
         payloads: PayloadMode = "auto",
+        another: Callable[[], grpc.aio.Channel] | None = None,
     ) -> None:
         self.info = info
         self.caller = caller
@@ -113,7 +115,7 @@ class StandardTransport:
         self._watched: dict[str, Any] = {}
         self._unwatched: set[str] = set()
         self.shared: SharedSessions = StandardSharedSessions(self, self._sessions, self._results)
-        self.transfers = Transfers(self, self._results)
+        self.transfers = Transfers(self, self._results, another)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
         self._output: WrittenOutput | None = None
 
@@ -443,6 +445,7 @@ class StandardTransport:
         """Close the connection."""
         if self._output is not None:
             self._output.close()
+        await self.transfers.close()
         await self.channel.close()
 
     # --- shared with the submitter ---------------------------------------------------------------

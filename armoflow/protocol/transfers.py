@@ -14,6 +14,7 @@ from armoflow.codec.container import Buffer
 from armoflow.content import DataPart, FileContent, Spool
 from armoflow.errors import DataLostError, SerializationError
 from armoflow.protocol.late import read_again
+from armoflow.protocol.lines import Lines
 from armoflow.protocol.repeat import CALL_DEADLINE, repeat
 from armoflow.protocol.rpc_errors import is_broken
 
@@ -36,13 +37,22 @@ class Transfers:
     Args:
         transport: Whose engine, and who lists its results.
         results: The stub of the results service.
+        another: Opens another channel to the same engine; None: there is only that one.
     """
 
-    def __init__(self, transport: StandardTransport, results: Any) -> None:
+    def __init__(
+        self,
+        transport: StandardTransport,
+        results: Any,
+        another: Callable[[], grpc.aio.Channel] | None = None,
+    ) -> None:
         self._transport = transport
-        self._results = results
-        self._streams = asyncio.Semaphore(config.TRANSFERS)
+        self._lines = Lines(results, another, lambda: transport.round_trip)
         self._questions: dict[str, tuple[set[str], asyncio.Task[dict[str, int]]]] = {}
+
+    async def close(self) -> None:
+        """Close what was opened for them."""
+        await self._lines.close()
 
     async def upload(self, session_id: str, result_id: str, parts: Sequence[DataPart]) -> None:
         """Upload a result's data by chunks; again after an unknown outcome.
@@ -67,7 +77,7 @@ class Transfers:
         async def call() -> Any:
             messages = self._messages(session_id, result_id, parts, sent, unreadable)
             try:
-                return await _answer(self._results.UploadResultData(messages, timeout=deadline))
+                return await _answer(line.results.UploadResultData(messages, timeout=deadline))
             except grpc.RpcError:
                 if unreadable:  # then the call was given up here
                     raise unreadable[0] from None
@@ -78,14 +88,16 @@ class Transfers:
             repeated = True
             return True if await self._status(session_id, result_id) == _DELETED else None
 
-        async with self._streams:
-            try:
-                await repeat(call, "uploading data", self._transport.caller, settled=settled)
-            except grpc.RpcError as error:
-                done = repeated and error.code() in _DONE_ALREADY
-                if not done or await self._status(session_id, result_id) not in _STORED:
-                    request = results_common_pb2.UploadResultDataRequest
-                    raise self._transport.refused(error, "uploading data", request) from error
+        line = await self._lines.take()
+        try:
+            await repeat(call, "uploading data", self._transport.caller, settled=settled)
+        except grpc.RpcError as error:
+            done = repeated and error.code() in _DONE_ALREADY
+            if not done or await self._status(session_id, result_id) not in _STORED:
+                request = results_common_pb2.UploadResultDataRequest
+                raise self._transport.refused(error, "uploading data", request) from error
+        finally:
+            self._lines.give_back(line)
 
     async def _messages(
         self,
@@ -151,15 +163,17 @@ class Transfers:
         )
 
         async def call() -> Buffer:
-            return await _collect(self._results.DownloadResultData(request))
+            return await _collect(line.results.DownloadResultData(request))
 
-        async with self._streams:
-            try:
-                return await repeat(call, "downloading data", self._transport.caller)
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:
-                    raise self._transport.refused(error, "downloading data", request) from error
-                missing = error
+        line = await self._lines.take()
+        try:
+            return await repeat(call, "downloading data", self._transport.caller)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise self._transport.refused(error, "downloading data", request) from error
+            missing = error
+        finally:
+            self._lines.give_back(line)
         if await self._status(session_id, result_id) in _TO_COME:
             return None
         raise DataLostError(

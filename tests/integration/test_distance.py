@@ -53,6 +53,21 @@ def test_values_come_side_by_side(between: Proxy) -> None:
         assert client.gather(futures) == [2 * number for number in range(config.TRANSFERS)]
 
 
+def test_where_an_engine_is_far_more_come_than_one_connection_carries(
+    between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "LINE_SECONDS", 1e-6)  # whatever the engine's distance
+    method, count = "Results/DownloadResultData", 2 * config.TRANSFERS
+    with Client(between.endpoint) as client:
+        assert client.compute(double(0)) == 0
+        between.reset()
+        between.hold(method)
+        futures = [client.submit(double, number) for number in range(count)]
+        between.wait_for(method, count)
+        between.release(method)
+        assert client.gather(futures) == [2 * number for number in range(count)]
+
+
 def test_values_that_are_on_their_way_when_the_client_closes(between: Proxy) -> None:
     """Who waits for them is told."""
     method = "Results/DownloadResultData"
