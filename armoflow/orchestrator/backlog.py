@@ -34,6 +34,10 @@ SHORTEST_TASK = 0.015
 """Seconds of a pod that a task takes at least: so many go by while news and tasks are on their way,
 which is one round trip for the news and the creation of results, one for the submission."""
 
+_TRIPS = 2.5
+"""Round trips between a task's turn here and the news of its end that are not the engine's time:
+the creation of its results, its submission, the way of the news."""
+
 
 class Backlog:
     """The tasks that are with the engine, by partition, and those that wait for their turn.
@@ -93,9 +97,14 @@ class Backlog:
         """Whether so much waits here that no more should be taken from the plans."""
         return self.count >= config.TASKS_QUEUED or self._bytes >= config.BYTES_QUEUED
 
-    def limit(self, partition: str) -> int:
-        """How many tasks of a partition may be with the engine now."""
-        return self._partition(partition).limit(self._clock(), self._round_trip())
+    def limit(self, partition: str, expected: float | None = None) -> int:
+        """How many tasks of a partition may be with the engine now.
+
+        Args:
+            partition: Its name.
+            expected: Seconds that the next one will run, if that is known.
+        """
+        return self._partition(partition).limit(self._clock(), self._round_trip(), expected)
 
     def offer(self, task: PlannedTask) -> bool:
         """Whether a task may go to the engine now; else it waits here."""
@@ -141,7 +150,7 @@ class Backlog:
                 if not given_up:
                     self._take(task, partition)
                     return task
-            elif self._may_overtake and self._has_room(partition):
+            elif self._may_overtake and self._has_room(partition, task):
                 position += 1  # it waits for a place, or for what does
             else:
                 break
@@ -185,15 +194,16 @@ class Backlog:
 
     def _may_go(self, task: PlannedTask, partition: _PartitionQueue) -> bool:
         return (
-            (task.is_copy or self._has_room(partition))  # a straggler may be what takes the room
+            # A straggler may be what takes the room.
+            (task.is_copy or self._has_room(partition, task))
             and (not self._missing or self._missing.isdisjoint(task.inputs))
             and (self._engine is None or self._places.full(_limits(task)) is None)
         )
 
-    def _has_room(self, partition: _PartitionQueue) -> bool:
+    def _has_room(self, partition: _PartitionQueue, task: PlannedTask) -> bool:
         if self._engine is None:
             return True
-        return partition.has_room(self._clock(), self._round_trip())
+        return partition.has_room(self._clock(), self._round_trip(), task.expected)
 
     @property
     def _may_overtake(self) -> bool:
@@ -235,25 +245,30 @@ class _PartitionQueue:
         self._ended = 0
         self._full = False
 
-    def has_room(self, now: float, round_trip: float) -> bool:
+    def has_room(self, now: float, round_trip: float, expected: float | None) -> bool:
         """Whether one more task may go to the engine."""
-        limit = self.limit(now, round_trip)
+        limit = self.limit(now, round_trip, expected)
         if self._full:
             limit = int(limit * (1 - _TOGETHER)) + 1
         self._full = self.under_way >= limit
         return not self._full
 
-    def limit(self, now: float, round_trip: float) -> int:
+    def limit(self, now: float, round_trip: float, expected: float | None) -> int:
         """What has ended in the last two seconds, extrapolated where it has not run so long.
 
-        Before anything has ended, what short tasks would be gone when the next ones arrive.
+        Before anything has ended, what short tasks would be gone when the next ones arrive; of
+        tasks that are known to be short, what takes two seconds.
         """
         if not self._ends:
-            return int(self._pods * (_QUEUED_PER_POD + 2 * round_trip / SHORTEST_TASK))
+            first = self._pods * (_QUEUED_PER_POD + 2 * round_trip / SHORTEST_TASK)
+            if expected is not None:
+                known = self._pods * config.QUEUED_SECONDS / (SHORTEST_TASK + expected)
+                first = max(first, min(known, config.BATCH_TASKS))
+            return int(first)
         horizon = config.QUEUED_SECONDS
         while self._ends and self._ends[0][0] < now - horizon:
             self._ended -= self._ends.popleft()[1]
-        span = min(max(now - self._busy_since, _MOMENT), horizon)
+        span = min(max(now - self._busy_since - _TRIPS * round_trip, _MOMENT), horizon)
         return max(_QUEUED_PER_POD * self._pods, int(self._ended * horizon / span * _HEADROOM))
 
     def took(self, now: float) -> None:

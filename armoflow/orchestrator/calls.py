@@ -333,11 +333,15 @@ class PlainCalls:
             outputs=[result],
         )
         template.under_way += 1
+        paces, function = emitter.settings.paces, code.task.function
 
         def ended(pack: Pack) -> None:
             template.under_way -= 1
             template.queued = False
-            template.sizer.ended(len(calls), pack.result.size, pack.result.seconds)
+            seconds = pack.result.seconds
+            template.sizer.ended(len(calls), pack.result.size, seconds)
+            if seconds is not None:
+                paces.note(function, seconds / len(calls), len(calls))
             self._wake()
 
         for call in calls:

@@ -236,6 +236,7 @@ class PlannedTask(Submission):
         run: Which plan it belongs to.
         sizer: Told of its items and the seconds that it ran, where the engine says.
         timed: Told how long the calls of a function take, with that function.
+        expected: Seconds that it will run, as far as is known of its function; None: nothing is.
         steps: What it runs, if that is more than one thing.
         number: Its place in the order of the plan.
         open_outputs: Outputs that are neither completed nor aborted.
@@ -250,6 +251,7 @@ class PlannedTask(Submission):
         "backup",
         "broken",
         "constants",
+        "expected",
         "function",
         "held",
         "items",
@@ -294,6 +296,7 @@ class PlannedTask(Submission):
         self.original: PlannedTask | None = None
         self.on_end: Callable[[PlannedTask], None] | None = None
         self.sizer: BatchSizer | None = None
+        self.expected: float | None = None
         self.timed: tuple[Paces, Callable[..., Any]] | None = None
         self.run: object = None
         self.number = next(_numbers)

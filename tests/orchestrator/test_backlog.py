@@ -93,6 +93,27 @@ def test_far_away_enough_is_queued_first_for_the_time_that_news_takes() -> None:
     assert backlog.limit("") == 46  # one in a moment
 
 
+def test_what_the_way_takes_is_not_the_engines_time() -> None:
+    clock = Clock()
+    backlog = Backlog(ENGINE, clock, lambda: 0.1)
+    tracker = Tracker(ended=backlog.ended)
+    tasks = [planned() for _ in range(10)]
+    assert all(map(backlog.offer, tasks))
+    clock.now += 2.5 * 0.1 + 0.1
+    for task in tasks:
+        end(tracker, task)
+    assert backlog.limit("") == 230  # ten in a tenth of a second, for two seconds
+
+
+def test_of_calls_that_are_known_to_be_short_two_seconds_are_queued_at_once() -> None:
+    backlog = Backlog(ENGINE, Clock())
+    assert backlog.limit("", expected=0.001) == 250  # an agent has its own time, too
+    assert backlog.limit("", expected=0.485) == 8
+    assert backlog.limit("", expected=60.0) == 6
+    many = Backlog(EngineInfo("", ("default",), 1024, pods={"default": 100}), Clock())
+    assert many.limit("", expected=0.001) == config.BATCH_TASKS
+
+
 def test_a_long_queue_is_filled_up_by_many_at_a_time() -> None:
     clock = Clock()
     backlog = Backlog(ENGINE, clock)

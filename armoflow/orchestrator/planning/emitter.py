@@ -145,9 +145,8 @@ class Emitter:
         if collection:
             for output in outputs:
                 output.positions = positions
-        alone = function if operation is Operation.CALL and not steps else None
-        if alone is not None and settings.paces.of(alone.function) is None:
-            self._first[id(alone.function)] += 1
+        if function is not None and not steps:
+            task.expected = self._expected(function, operation, count)
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
@@ -166,6 +165,17 @@ class Emitter:
         payload.versions = self._book.versions
         yield task
         return outputs
+
+    def _expected(
+        self, function: BaseTask[Any, Any], operation: Operation, count: int
+    ) -> float | None:
+        """Seconds that so many calls of a function will take; None, and noted, if unknown."""
+        pace = self.settings.paces.of(function.function)
+        if pace is not None:
+            return pace * count
+        if operation is Operation.CALL:
+            self._first[id(function.function)] += 1
+        return None
 
     def waited(self, function: Callable[..., Any]) -> bool:
         """Wait for the first calls of a function, if all workers have one; whether it is known now.
