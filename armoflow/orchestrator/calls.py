@@ -283,9 +283,10 @@ class PlainCalls:
         full, trusted = sizer.largest, sizer.trusted
         due = template.since + pace.busy
         enough = full * sizer.workers if sizer.seen >= probes and trusted == full else math.inf
-        idle = template.under_way < sizer.workers * pace.ahead
+        ahead = 1 if sizer.growing else pace.ahead  # larger ones soon do more than many small ones
+        idle = template.under_way < sizer.workers * ahead
         if (
-            template.under_way < probes * pace.ahead
+            template.under_way < probes * ahead
             or (idle and waiting >= sizer.worth)
             or now >= due
             or waiting >= enough

@@ -129,6 +129,11 @@ class PackSizer:
         return max(min(self._of(self._packing.least), self.trusted), 1)
 
     @property
+    def growing(self) -> bool:
+        """Whether packs are too small to be worth a task each, and what ends makes them larger."""
+        return self.trusted < min(self._of(self._packing.least), self.largest)
+
+    @property
     def look_ahead(self) -> int:
         """How many of the next calls to look at, to know what is left for all workers."""
         return self.largest * self.workers * self._packing.packs

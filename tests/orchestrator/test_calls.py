@@ -462,10 +462,25 @@ def test_tiny_calls_for_many_pods_gather() -> None:
             await desk.end(planned, 1e-5)
         for number in range(500):  # each in a moment of its own
             await desk.add(double(number), settings=MANY)
-        alone = config.PROBES * (1 + CLUSTER.ahead)
+        alone = config.PROBES * 2
         assert desk.sizes() == [1] * alone + [TRUST * 16]
         await desk.add(*doubles(1_000), settings=MANY)
         assert desk.sizes()[alone:] == [TRUST * 16] * 5
+
+    run(story, CLUSTER._replace(unmeasured=FOR_EVER, busy=FOR_EVER))
+
+
+def test_no_packs_queue_up_that_are_small_for_want_of_measurements() -> None:
+    """Each costs a cluster as much as a large one, and the next ones are larger."""
+    settings = dataclasses.replace(SETTINGS, packing=CLUSTER_PACKING)
+
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(300), settings=settings)
+        await desk.end(desk.tasks[0], 1e-5)
+        await desk.end(desk.tasks[1], 1e-5)
+        assert desk.sizes() == [1, 1, TRUST, 2 * TRUST]  # as many as there are workers
+        await desk.end(desk.tasks[2], TRUST * 1e-5)
+        assert desk.sizes() == [1, 1, TRUST, 2 * TRUST, 298 - 3 * TRUST]
 
     run(story, CLUSTER._replace(unmeasured=FOR_EVER, busy=FOR_EVER))
 
