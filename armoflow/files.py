@@ -7,9 +7,7 @@ import hashlib
 import mmap
 import os
 import pickle
-import shutil
 import stat
-import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -308,6 +306,8 @@ class FolderCopy(_Copy):
 
 def _save(path: Path, target: Path) -> None:
     """Copy what a file holds, and whether it may be run, to a file of the user's own."""
+    import shutil  # few processes ever handle files
+
     shutil.copyfile(path, target)
     if path.stat().st_mode & stat.S_IXUSR:
         mode = target.stat().st_mode
@@ -447,9 +447,13 @@ def _check(parts: tuple[str, ...]) -> None:
 
 
 def _place() -> Path:
+    import tempfile
+
     return Path(tempfile.mkdtemp(prefix="file-", dir=arrivals()))
 
 
 def _remove_after(arrived: _Copy) -> None:
     """Remove it when nobody refers to it any more, at the end of the process at the latest."""
+    import shutil
+
     weakref.finalize(arrived, shutil.rmtree, arrived._path.parent, ignore_errors=True)

@@ -6,9 +6,18 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast, overload
-
-from typing_extensions import ParamSpec, Self, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from armoflow.errors import GraphError, OptionError, SignatureError
 from armoflow.graph.callables import (
@@ -31,6 +40,9 @@ from armoflow.options import (
     make_options,
     merge_options,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 P = ParamSpec("P")
 R = TypeVar("R")

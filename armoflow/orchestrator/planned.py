@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from armoflow import config
 from armoflow.codec.container import Buffer
@@ -14,11 +14,13 @@ from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.positions import Positions, label
 from armoflow.content import DataPart, FileContent
 from armoflow.errors import ArmoflowError
-from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.sizes import BatchSizer
 from armoflow.protocol.result_handle import ResultHandle, ResultState
 from armoflow.protocol.submission import Submission, WireOptions
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.blame import Blame  # processes of tasks plan, and blame nobody
 
 
 class Waiter(Protocol):

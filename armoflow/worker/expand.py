@@ -108,6 +108,8 @@ class Expander:
                 if not inline.blame(planner.stuck, error):
                     raise
                 context.forget()
+            finally:
+                planner.release()
         inline.store(context)
 
     def _plan_settings(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from armoflow.graph.task import Task
     from armoflow.options import TaskOptions
 
+_LAZY = "armoflow.graph.lazy"
+"""Where lazy values are from: who has not loaded it has made none."""
+
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
@@ -191,6 +194,10 @@ class Job:
 
     def keep_value(self, item: int, value: Any) -> None:
         """A function returned: make cells of it, or put it aside if it holds a graph."""
+        lazy = sys.modules.get(_LAZY)
+        if lazy is not None and isinstance(value, lazy.Lazy):
+            self.keep_graph(item, value)
+            return
         try:
             cells = self._cells(value)
         except Exception as error:
@@ -441,8 +448,8 @@ def _as_task(function: Callable[..., Any], name: str, options: TaskOptions) -> T
 
 def holds_graph(value: Any) -> bool:
     """Whether a returned value, which could not be pickled, holds something lazy."""
-    if "armoflow.graph.lazy" not in sys.modules:
-        return False  # nobody can have made a lazy value
+    if _LAZY not in sys.modules:
+        return False
     from armoflow.graph.arguments import contains_lazy
 
     return contains_lazy(value)

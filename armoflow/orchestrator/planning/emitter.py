@@ -55,7 +55,7 @@ class Emitter:
         self._first: Counter[int] = Counter()
         self._untold: set[int] = set()
         self._book = book
-        self._owner = owner
+        self._owner: object = owner
         self._codes: dict[Any, EncodedCode] = {}
         self._silent: set[Any] = set()
         self._timers: dict[Any, CallTimer] = {}
@@ -71,6 +71,10 @@ class Emitter:
         self._codes.clear()
         self._silent.clear()
         self._timers.clear()
+
+    def release(self) -> None:
+        """Nothing more is emitted: the plan is not held any more."""
+        self._owner = None
 
     def use(
         self, function: BaseTask[Any, Any], code: EncodedCode, modules: EncodedCode | None

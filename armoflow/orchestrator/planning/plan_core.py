@@ -94,6 +94,12 @@ class Core:
             kept.clear()
         self.demand = None
 
+    def release(self) -> None:
+        """Nothing more is planned: whoever makes kinds, or is told, is not held any more."""
+        self._kinds.clear()
+        self.on_forget = _nothing
+        self._make_kind = _no_kind
+
     # --- counting readers -----------------------------------------------------------------------
 
     def count(
@@ -383,6 +389,10 @@ def _look_up(found: Found) -> Planning:
 
 def _nothing(node: Node) -> None:
     return None
+
+
+def _no_kind(node_type: type[Node | Begun]) -> NodeKind:
+    raise RuntimeError(f"{node_type.__name__} is to be planned after the end of the plan")
 
 
 def _no_partials(node: Node) -> Sequence[Partial]:

@@ -173,6 +173,11 @@ class Planner:
         """Plan one more task, that copies slots into an existing result."""
         return self._core.run(self._context.resolver.gather(pieces, node, result))
 
+    def release(self) -> None:
+        """Nothing more is planned: its parts let go of each other, so that no collection need."""
+        self._core.release()
+        self._context.emitter.release()
+
     def _plan_target(self, target: Target) -> Planning:
         value, resolver = target.value, self._context.resolver
         if isinstance(value, DelayedList) and not dynamic.is_dynamic(value.node):
