@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from operator import is_
 from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from armoflow.errors import GraphError
 
@@ -85,6 +87,22 @@ def name_of(function: Any) -> str:
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
     """What a function takes, if that can be told."""
+    if type(function) is not FunctionType or function.__dict__ or function.__kwdefaults__:
+        return _found_signature(function)
+    stated = function.__code__, function.__defaults__, function.__annotations__
+    known = _signatures.get(function)
+    if known is None or not all(map(is_, known[0], stated)):
+        known = _signatures[function] = stated, _found_signature(function)
+    return known[1]
+
+
+_signatures: WeakKeyDictionary[FunctionType, tuple[Any, inspect.Signature | None]]
+_signatures = WeakKeyDictionary()
+"""Those of plain functions, each with what it was made of: who makes tasks of a function in every
+call of another one has it looked at once."""
+
+
+def _found_signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
