@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -313,6 +313,12 @@ def tells_of_failures(name: str) -> bool:
         (False, False)
     """
     return name.startswith(PREFIX) and not name.startswith(f"{PREFIX}0 ")
+
+
+def told_failures(names: Iterable[str]) -> bool:
+    """Whether one of the results that a task created tells by its name that items have failed."""
+    logs = [name for name in names if name.startswith(PREFIX)]
+    return bool(logs) and any(map(tells_of_failures, logs))
 
 
 def read_summary(name: str) -> ItemSummary | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armoflow.codec.item_log import tells_of_failures
+from armoflow.codec.item_log import told_failures
 from armoflow.codec.task_needs import TaskNeeds, constants_of
 from armoflow.config import FAILED_PAYLOADS
 from armoflow.engine.records import Changes, ResultRecord, ResultStatus
@@ -40,7 +40,7 @@ class KeptData:
         """Tasks end well."""
         for commit in commits:
             created = commit.created
-            if created and any(tells_of_failures(result.name) for result in created):
+            if created and told_failures([result.name for result in created]):
                 task = self._engine.state.tasks[commit.task_id]
                 self.note(task.session_id, task.payload_id, task.dependencies)
 

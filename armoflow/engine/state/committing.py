@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from armoflow.agent.effects import CreatedResult
-from armoflow.codec.item_log import tells_of_failures
+from armoflow.codec.item_log import told_failures
 from armoflow.engine.records import (
     FINAL,
     Changes,
@@ -102,7 +102,7 @@ class Completion(SubmissionCommands):
         if checked:
             session = self.sessions[task.session_id]
             self._create_children(changes, now, session, checked, task)
-        failed = any(tells_of_failures(result.name) for result in created)
+        failed = told_failures([result.name for result in created])
         self._succeed(changes, now, task, completed, failed_items=failed)
 
     def _succeed(
