@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from armoflow.agent.effects import TEMPORARY, CreatedResult, Effects, ResultData, StagedFile
+from armoflow.agent.effects import TEMPORARY, CreatedResult, Effects, StagedFile
 from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.objects import ObjectStore
@@ -118,7 +118,10 @@ def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:
     stored: dict[str, Stored] = {}
     try:
         for result_id, data in effects.data.items():
-            stored[result_id] = _store(objects, data)
+            if isinstance(data, bytes):
+                stored[result_id] = objects.put(data)
+            else:  # a staged file is moved in
+                stored[result_id] = objects.adopt(data.path, data.size)
     except StateError:
         for result_id, done in stored.items():
             data = effects.data[result_id]
@@ -129,11 +132,6 @@ def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:
                 objects.delete([done.opaque_id])
         raise
     return stored
-
-
-def _store(objects: ObjectStore, data: ResultData) -> Stored:
-    """Store bytes, or move a staged file in."""
-    return objects.put(data) if isinstance(data, bytes) else objects.adopt(data.path, data.size)
 
 
 def discard(effects: Effects) -> None:

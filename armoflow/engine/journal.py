@@ -17,7 +17,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -236,10 +236,10 @@ class Journal:
             data = self._writing.data.get(key)
         return data
 
-    def delete_data(self, key: int) -> None:
+    def delete_data(self, keys: Iterable[int]) -> None:
         """Delete data with the next changes; what was not written yet never will be."""
-        if self._pending.data.pop(key, None) is None:
-            self._pending.deleted.append(key)
+        unwritten = self._pending.data
+        self._pending.deleted += [key for key in keys if unwritten.pop(key, None) is None]
 
     def remove_rows(self, table: str, rows: Sequence[int]) -> asyncio.Future[None]:
         """Remove rows by their numbers; the future is done when that is committed."""

@@ -116,10 +116,14 @@ class ObjectStore:
         self._next_key = key + 2
         opaque_id = key.to_bytes(OPAQUE_LENGTH, "big")
         self._journal.put_data(key, data)
-        if queued and self._memory_used + size + ENTRY_OVERHEAD > self._memory_limit // QUEUE_SHARE:
+        used = self._memory_used + size + ENTRY_OVERHEAD
+        if queued and used > self._memory_limit // QUEUE_SHARE:
             self._leave_cold(key, size)
         else:
-            self._keep(opaque_id, data)
+            self._memory[opaque_id] = data
+            self._memory_used = used
+            if used > self._memory_limit:
+                self._shrink()
         return make_tuple(Stored, (opaque_id, size))
 
     def write_staged(self, data: bytes) -> Path:
@@ -188,16 +192,21 @@ class ObjectStore:
 
     def delete(self, opaque_ids: Iterable[bytes]) -> None:
         """Delete data: at once for readers, for good with the next commit; unknown ids are fine."""
+        memory = self._memory
+        keys: list[int] = []
         for opaque_id in opaque_ids:
+            data = memory.pop(opaque_id, None)
+            if data is not None:
+                self._memory_used -= len(data) + ENTRY_OVERHEAD
+                keys.append(int.from_bytes(opaque_id, "big"))
+                continue
             key = data_key(opaque_id)
             if key & 1:
                 if self._files.pop(key, None) is not None:
                     self._journal.delete_file(self._path(key))
             elif key >= 0:
-                data = self._memory.pop(opaque_id, None)
-                if data is not None:
-                    self._memory_used -= len(data) + ENTRY_OVERHEAD
-                self._journal.delete_data(key)
+                keys.append(key)
+        self._journal.delete_data(keys)
 
     # --- reading ---
 
@@ -244,7 +253,10 @@ class ObjectStore:
                     found[missing[key]] = data
                 else:
                     # If it was deleted meanwhile, nobody asks for it: it leaves with the oldest.
-                    self._keep(key.to_bytes(OPAQUE_LENGTH, "big"), data)
+                    self._memory[key.to_bytes(OPAQUE_LENGTH, "big")] = data
+                    self._memory_used += len(data) + ENTRY_OVERHEAD
+            if self._memory_used > self._memory_limit:
+                self._shrink()
         return found
 
     async def chunks(self, opaque_id: bytes, chunk_size: int) -> AsyncGenerator[bytes, None]:
@@ -309,12 +321,6 @@ class ObjectStore:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             raise StorageError(error, path) from error
-
-    def _keep(self, opaque_id: bytes, data: bytes) -> None:
-        self._memory[opaque_id] = data
-        self._memory_used += len(data) + ENTRY_OVERHEAD
-        if self._memory_used > self._memory_limit:
-            self._shrink()
 
     def _leave_cold(self, key: int, size: int) -> None:
         last = self._cold[-1] if self._cold else range(0)

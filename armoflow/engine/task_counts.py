@@ -53,15 +53,14 @@ class TaskCounts:
 
     def committed(self, tasks: Mapping[str, TaskRecord], changed_again: Container[str]) -> None:
         """These tasks were written; of those that changed again what was written before counts."""
-        # Of a batch most have done the same.
-        moves: dict[tuple[str, str, TaskStatus | None, TaskStatus], int] = {}
+        moves = []
         for task in tasks.values():
             before, status = task.counted, task.status
             if before is not status and (before is None or task.id not in changed_again):
                 task.counted = status
-                move = task.session_id, task.options.partition_id, before, status
-                moves[move] = moves.get(move, 0) + 1
-        for (session_id, partition, before, status), count in moves.items():
+                moves.append((task.session_id, task.options.partition_id, before, status))
+        # Of a batch most have done the same.
+        for (session_id, partition, before, status), count in Counter(moves).items():
             # Rows of a session that is removed meanwhile go with it.
             known = session_id in self._counts or self._exists(session_id)
             for counts in (self._of(session_id), self._all) if known else ():

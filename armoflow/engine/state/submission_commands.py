@@ -63,7 +63,6 @@ class SubmissionCommands(SubmissionChecks):
         """
         session = self._session(session_id)
         past, fresh, wanted = self._split_off_past(session_id, results, tasks)
-        self._check_new(fresh)
         changes = Changes()
         self._insert(changes, now, session_id, fresh, "")
         try:
@@ -124,11 +123,17 @@ class SubmissionCommands(SubmissionChecks):
     def _split_off_past(
         self, session_id: str, results: Sequence[NewResult], tasks: Sequence[NewTask]
     ) -> tuple[set[str], Sequence[NewResult], Sequence[NewTask]]:
-        """What an earlier, identical command did: result ids; and what is left to create."""
+        """What an earlier, identical command did: result ids; and what is left to create.
+
+        Raises:
+            StateError: If a result is named twice.
+        """
         newest, older = self._members[session_id].forgotten
         ids = {new.id for new in results}
         known_ids = self.results.keys()
         if known_ids.isdisjoint(ids) and newest.isdisjoint(ids) and older.isdisjoint(ids):
+            if len(ids) < len(results):
+                self._check_new(results)
             return set(), results, tasks  # as by far the most
         find = self.results.get
         past = {
@@ -139,6 +144,7 @@ class SubmissionCommands(SubmissionChecks):
             or new.id in older
         }
         if not past:
+            self._check_new(results)
             return past, results, tasks
         submitted = {task.id for task in tasks if self._was_submitted(task, past)}
         # Of what was deleted since, payload or output, there may be no other trace: a session that
@@ -147,6 +153,7 @@ class SubmissionCommands(SubmissionChecks):
             if task.id in submitted:
                 past.update((task.payload_id, *task.outputs))
         fresh = [new for new in results if new.id not in past]
+        self._check_new(fresh)
         return past, fresh, [task for task in tasks if task.id not in submitted]
 
     def _was_submitted(self, task: NewTask, past: set[str]) -> bool:
@@ -279,10 +286,10 @@ class SubmissionCommands(SubmissionChecks):
 
 def _output_ids(new: NewTask, outputs: Sequence[ResultRecord]) -> tuple[str, ...]:
     """A task's outputs; strict: unknown ones too."""
+    if len(outputs) == 1 == len(new.outputs):
+        return (outputs[0].id,)
     if len(outputs) != len(new.outputs):
         return tuple(new.outputs)
-    if len(outputs) == 1:
-        return (outputs[0].id,)
     return tuple([result.id for result in outputs])
 
 
