@@ -158,10 +158,9 @@ INLINE_OVERTIME = 0.25
 """The part of these seconds for which calls are begun after them that end soon and whose inputs are
 there already: what is nearly done shall not need another task."""
 
-INLINE_LONGER = 4.0
-"""For how many times these seconds longer it goes on while other tasks wait behind in that process:
-nobody is idle then. Not for so long that the embedded engine would send none ahead any more (see
-``armoflow.worker.prefetch``)."""
+INLINE_LONGER = 6.0
+"""For how many times these seconds longer it goes on while no other process of the embedded engine
+is free. Not for so long that no task would be sent ahead any more: ``armoflow.worker.prefetch``."""
 
 INLINE_SHARED = 0.002
 """Seconds of calls that are not begun there if another process is free, and has something to do

@@ -13,7 +13,7 @@ PREFETCH_SECONDS = 0.05
 
 _LONGEST = 0.15
 """Tasks that take longer on average are not sent before the one in front of them has ended. Less,
-all in all, are those that return graphs, which go on for as long as others wait behind."""
+all in all, are those that return graphs, which go on for as long as nobody else is free."""
 
 _MEMORY = 5
 """Observations whose median counts: a child that lost its processor for once is not slow."""

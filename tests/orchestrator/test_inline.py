@@ -196,7 +196,7 @@ def test_what_is_nearly_done_when_the_time_is_over_needs_no_other_task(
     assert 1 < ran[10.0] < ran[0.0]
 
 
-def test_it_goes_on_while_nobody_else_is_free_for_five_times_as_long_at_most(
+def test_it_goes_on_while_nobody_else_is_free_for_seven_times_as_long_at_most(
     directory: Path, ticking: None
 ) -> None:
     program = ("value", 1)

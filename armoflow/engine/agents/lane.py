@@ -206,8 +206,8 @@ class LaneAgent:
         waits = bool(
             self._waiting or self._intake.unread or self._engine.scheduler.queued(self._partition)
         )
-        loads = [*map(_load, self._slots.free(self._seats))]
-        idle = 0 if waits or max(loads, default=0) > 1 else loads.count(0)
+        each = [*map(_load, self._slots.free(self._seats))]
+        idle = 0 if waits or max(each, default=0) > 1 else each.count(0)
         for seat in self._seats:
             load = seat.load
             free = load <= 1 if waits else idle > (not load)
