@@ -170,9 +170,14 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
         persistent_load: Gives the object that a reference stands for.
     """
     data, buffers = pickled
-    if persistent_load is None and not buffers:
+    if buffers:
+        return Unpickler(data, buffers, persistent_load).load()
+    if persistent_load is None:
         return pickle.loads(data)
-    return Unpickler(data, buffers, persistent_load).load()
+    # Then nothing in it is large, and no method written in Python has to stand between.
+    unpickler = pickle.Unpickler(io.BytesIO(data))
+    unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
+    return unpickler.load()
 
 
 def explain_failure(

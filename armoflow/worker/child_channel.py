@@ -81,8 +81,9 @@ class Inbox:
         """Read what has come, if nobody else does."""
         if self._read_lock.acquire(blocking=False):
             try:
-                with suppress(BlockingIOError):
-                    self._read(socket.MSG_DONTWAIT)
+                self._read(socket.MSG_DONTWAIT)
+            except BlockingIOError:  # nothing has, mostly
+                pass
             finally:
                 self._read_lock.release()
 

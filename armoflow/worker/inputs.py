@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from armoflow import config
 from armoflow.codec.container import MAGIC, Buffer, keeps_promise
@@ -123,8 +123,8 @@ class Inputs:
                 raise UnreadableDataError(
                     f"the data of input {result_id} did not come with the task"
                 )
-            promised = self._payload.promised.get(index)
-            if promised is not None and not keeps_promise(data.read(source), *promised):
+            promised = self._payload.promised
+            if index in promised and not keeps_promise(data.read(source), *promised[index]):
                 raise StaleCacheError(
                     f"{self._origin(index, 0)} is not what was kept in the cache", result_id
                 )
@@ -141,14 +141,17 @@ class Inputs:
         """The slots that a piece of a column names."""
         cells = self.cells(piece.input)
         if piece.stop > len(cells):
-            raise UnreadableDataError(
-                f"{self._name(piece.input)} has {len(cells)} slots, {piece.stop} are needed"
-            )
+            self._missing(piece.input, piece.stop)
         return cells[piece.start : piece.stop]
+
+    def _missing(self, index: int, needed: int) -> NoReturn:
+        found = len(self.cells(index))
+        raise UnreadableDataError(f"{self._name(index)} has {found} slots, {needed} are needed")
 
     def fresh(self, index: int, slot: int) -> Cell:
         """A slot as it was made: memory that was handed out before is mapped anew."""
-        cell = self.slice(InputSlots(index, slot, slot + 1))[0]
+        cells = self.cells(index)
+        cell = cells[slot] if slot < len(cells) else self._missing(index, slot + 1)
         if not isinstance(cell, Slot) or all(memoryview(one).readonly for one in cell.buffers):
             return cell
         if (index, slot) in self._handed_out:
@@ -257,26 +260,26 @@ class Inputs:
     def _slot(self, index: int, slot: int) -> Any:
         key = (index, slot)
         known = self._shared if key in self._shared else self._own
-        if key not in known:
-            try:
-                cell = self.fresh(index, slot)
-                value = self.value(cell, index, slot)
-            except AbsentItem:
-                raise UnreadableDataError(
-                    f"slot {slot} of {self._name(index)} was filtered out"
-                ) from None
-            known = self._remember(key, cell, value)
-        return known[key]
+        if key in known:
+            return known[key]
+        try:
+            cell = self.fresh(index, slot)
+            value = self.value(cell, index, slot)
+        except AbsentItem:
+            raise UnreadableDataError(
+                f"slot {slot} of {self._name(index)} was filtered out"
+            ) from None
+        self._remember(key, cell, value)
+        return value
 
-    def _remember(self, key: Any, cell: Cell, value: Any) -> dict[Any, Any]:
-        """Note what a reference stands for; returns where."""
-        if value.__class__ in SCALARS:
-            known = self._shared
-        else:
+    def _remember(self, key: Any, cell: Cell, value: Any) -> None:
+        """Note what a reference stands for."""
+        known = self._shared
+        if value.__class__ not in SCALARS:
             pickled = cell.data if isinstance(cell, Slot) else cell or b""
-            known = self._shared if may_share(pickled, [value]) else self._own
+            if not may_share(pickled, [value]):
+                known = self._own
         known[key] = value
-        return known
 
     def _name(self, index: int) -> str:
         return "the step before" if index == PREVIOUS else f"input {self._ids[index]}"
@@ -299,7 +302,9 @@ class Inputs:
                 if not name:
                     raise
                 raise UnreadableDataError(removed(name, error)) from error
-            known = self._remember(index, cell, self.value(cell))
+            value = self.value(cell)
+            self._remember(index, cell, value)
+            return value
         return known[index]
 
     def _buffer(self, index: int, digest: bytes, readonly: bool) -> Buffer:
