@@ -59,7 +59,7 @@ def test_a_draft_writes_plain_arguments_as_it_writes_others() -> None:
     second: Delayed[Any] = same(2)
     draft = Draft()
     draft.refer_to_slot(first, SlotRange(Result("first"), 3, 4))
-    draft.refer_to_call(second.node, 5)  # type: ignore[arg-type]
+    draft.refer_to_call(second, 5)
     args = (first, second, "and")
 
     plain = reads(draft, args)
