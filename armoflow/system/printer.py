@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 from armoflow.config import PRINTER_BYTES
 
-Printed = TypeVar("Printed", bound="Sequence[object]")
+Printable = TypeVar("Printable", bound="Sequence[object]")
 
 
-class Printer(Generic[Printed]):
+class Printer(Generic[Printable]):
     r"""Writes lines in a thread of its own.
 
     While more wait than ``PRINTER_BYTES``, new ones are left out, and it is told how many.
@@ -32,19 +32,19 @@ class Printer(Generic[Printed]):
     """
 
     def __init__(
-        self, write: Callable[[Sequence[Printed]], None], left_out: Callable[[int], Printed]
+        self, write: Callable[[Sequence[Printable]], None], left_out: Callable[[int], Printable]
     ) -> None:
         self._write = write
         self._left_out = left_out
         self._changed = threading.Condition()
-        self._lines: deque[Printed] = deque()
+        self._lines: deque[Printable] = deque()
         self._size = 0
         self._missing = 0
         self._writing = False
         self._ended = False
         self._thread: threading.Thread | None = None
 
-    def put(self, lines: Iterable[Printed]) -> None:
+    def put(self, lines: Iterable[Printable]) -> None:
         """Print lines, soon."""
         with self._changed:
             if self._thread is None:
@@ -77,7 +77,7 @@ class Printer(Generic[Printed]):
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _add(self, line: Printed) -> None:
+    def _add(self, line: Printable) -> None:
         self._lines.append(line)
         self._size += len(line)
 
@@ -89,7 +89,7 @@ class Printer(Generic[Printed]):
             self._writing = False
             self._changed.notify_all()
 
-    def _next(self) -> list[Printed]:
+    def _next(self) -> list[Printable]:
         """What waits, once something does; nothing at the end."""
         with self._changed:
             self._writing = False
