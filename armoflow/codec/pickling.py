@@ -44,6 +44,7 @@ _POOL_BYTES = 8 * config.KIB  # a pickler keeps a table as large as its largest 
 
 _new_tuple = tuple.__new__
 _plain_dumps = pickle.dumps
+_plain_loads = pickle.loads  # whatever a task puts there
 _c_dump = pickle.Pickler.dump
 
 
@@ -173,7 +174,7 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
     if buffers:
         return Unpickler(data, buffers, persistent_load).load()
     if persistent_load is None:
-        return pickle.loads(data)
+        return _plain_loads(data)
     # Then nothing in it is large, and no method written in Python has to stand between.
     unpickler = pickle.Unpickler(io.BytesIO(data))
     unpickler.persistent_load = persistent_load  # type: ignore[method-assign]

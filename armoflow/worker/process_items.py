@@ -10,6 +10,7 @@ from __future__ import annotations
 import _locale
 import _signal  # type: ignore[import-not-found]
 import _socket
+import copyreg
 import faulthandler
 import gc
 import os
@@ -20,6 +21,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
+
+from armoflow.worker.library_functions import LibraryFunctions
 
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 """How a directory is opened only to come back to it."""
@@ -292,6 +295,24 @@ def _set_share(share: tuple[Any, ...]) -> None:
         os.sched_setaffinity(0, processors)
 
 
+def _user() -> Any:
+    """Who this process is, and where its file system begins: root may change that."""
+    if not hasattr(os, "getresuid"):  # macOS
+        return None
+    root = os.stat("/")  # noqa: PTH116 - pathlib is not imported in children
+    return os.getresuid(), os.getresgid(), os.getgroups(), root.st_dev, root.st_ino
+
+
+def _set_user(value: Any) -> None:
+    users, groups, more, *_ = value
+    os.setresuid(-1, 0, -1)  # as it may, if it was root
+    os.setgroups(more)
+    os.setresgid(*groups)
+    os.setresuid(*users)
+    if _user() != value:
+        raise OSError("its root directory is another one")
+
+
 def _limits(owner: int) -> Item:
     """Limits of resources, that differ from those of the process that started this one."""
     usual: dict[int, tuple[int, int]] = {}
@@ -335,6 +356,27 @@ def _zone() -> tuple[Any, ...]:
 def _set_zone(_: tuple[Any, ...]) -> None:
     """As the environment, which was put back before, has it."""
     time.tzset()
+
+
+def _reducers() -> Item:
+    """How values of types are pickled, whoever pickles them."""
+    held = copyreg.dispatch_table
+
+    def write(value: dict[Any, Any]) -> None:
+        held.clear()
+        held.update(value)
+
+    return Item(lambda: held, write)
+
+
+def _tracing_memory() -> bool:
+    tracer: Any = sys.modules.get("_tracemalloc")
+    return tracer is not None and bool(tracer.is_tracing())
+
+
+def _trace_memory(traced: bool) -> None:
+    tracer: Any = sys.modules["_tracemalloc"]
+    (tracer.start if traced else tracer.stop)()
 
 
 def _locale_name() -> Any:
@@ -437,12 +479,14 @@ class ProcessItems(NamedTuple):
         written: It is written without a look, which would cost more.
         compared: Only tasks that reach something can have changed it.
         seldom: It costs much to look.
+        rarely: It costs more than that.
     """
 
     cheap: list[Item]
     written: list[Item]
     compared: list[Item]
     seldom: list[Item]
+    rarely: list[Item]
 
 
 def all_items(owner: int) -> ProcessItems:
@@ -451,6 +495,7 @@ def all_items(owner: int) -> ProcessItems:
     Args:
         owner: The process that started this one: its limits are these.
     """
+    functions = LibraryFunctions()
     own = [name for name in sys.modules if name.partition(".")[0] in ("__main__", "armoflow")]
     rare = sorted(set(map(int, _signal.valid_signals())) - set(map(int, _SIGNALS)))
     return ProcessItems(
@@ -481,6 +526,8 @@ def all_items(owner: int) -> ProcessItems:
         ],
         compared=[
             _loaded_modules(own),
+            _reducers(),
+            Item(_tracing_memory, _trace_memory),
             Item(_locale_name, _set_locale),
             Item(_decimal_contexts, _set_decimal_contexts),
             Item(_float_errors, _set_float_errors),
@@ -496,5 +543,7 @@ def all_items(owner: int) -> ProcessItems:
             Item(_stream_forms, _set_stream_forms),
             Item(_monitors, _drop_monitors),
             Item(_share, _set_share),
+            Item(_user, _set_user),
         ],
+        rarely=[Item(functions.read, functions.write)],
     )

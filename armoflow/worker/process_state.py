@@ -24,6 +24,9 @@ from armoflow.worker.process_items import STREAMS, Item, all_items
 _SELDOM_NANOSECONDS = 1_000_000
 """How often is looked at what it costs most to look at, at most."""
 
+_RARELY_NANOSECONDS = 5_000_000
+"""How often is looked at what costs still more."""
+
 _CHECK_NANOSECONDS = 1_000_000
 """How often is looked after tasks whose code reaches nothing of the process, at most: they can
 change something only through a method of what they are given."""
@@ -107,10 +110,10 @@ class ProcessState:
     def __init__(self, owner: int, output: Output) -> None:
         self._output = output
         self._groups = tuple(map(_ItemGroup, all_items(owner)))
-        self._cheap, self._written, self._compared, self._seldom = self._groups
+        self._cheap, self._written, self._compared, self._seldom, self._rarely = self._groups
         self._fds = [os.dup(fd) for fd in range(3)]
         self._files = [_identity(fd) for fd in range(3)]
-        self.due = self._looked = 0
+        self.due = self._looked = self._looked_closely = 0
         self._threads = set(threading.enumerate())
         self._loads = False
         self._watch_imports()
@@ -179,6 +182,9 @@ class ProcessState:
             self._looked = now
             self._restore_streams()
             self._seldom.restore()
+        if now - self._looked_closely > _RARELY_NANOSECONDS:
+            self._looked_closely = now
+            self._rarely.restore()
 
     def _restore_streams(self) -> None:
         for fd, (kept, file) in enumerate(zip(self._fds, self._files, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal
 import asyncio
 import contextlib
+import copyreg
 import decimal
 import faulthandler
 import gc
@@ -12,6 +13,7 @@ import importlib
 import locale
 import logging
 import os
+import random
 import signal
 import socket
 import stat
@@ -221,6 +223,72 @@ def test_the_next_task_finds_more_as_it_was(single: Up) -> None:
         before = client.compute(task(look_at_more)())
         client.compute(task(change_more)())
         assert client.compute(task(look_at_more)()) == before
+
+
+def patch_library() -> None:
+    import json
+    import pickle
+    import ssl
+    import tracemalloc
+
+    json.dumps = pickle.loads = time.time = lambda *_, **__: "patched"  # type: ignore[assignment]
+    ssl._create_default_https_context = ssl._create_unverified_context
+    copyreg.pickle(complex, lambda _: (complex, ()))
+    tracemalloc.start()
+    del random.random
+    time.sleep(0.006)  # what costs most to look at is looked at every five milliseconds
+
+
+def use_library() -> tuple[Any, ...]:
+    import json
+    import ssl
+    import tracemalloc
+
+    context = ssl._create_default_https_context
+    numbers = (
+        json.dumps([1]),
+        1 + 2j,
+        tracemalloc.is_tracing(),
+        time.time() > 1,
+        random.random() < 1,
+    )
+    return *numbers, context is ssl.create_default_context
+
+
+def test_functions_of_the_standard_library_are_put_back(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(use_library)())
+        assert before == ("[1]", 1 + 2j, False, True, True, True)
+        client.compute(task(patch_library)())
+        assert client.compute(task(use_library)()) == before
+
+
+def become_another() -> None:
+    time.sleep(0.002)
+    os.setgroups([1])
+    os.setresgid(65534, 65534, 0)
+    os.setresuid(65534, 65534, 0)
+
+
+def move_root(path: str) -> None:
+    time.sleep(0.002)
+    os.chroot(path)
+
+
+def who() -> tuple[Any, ...]:
+    return os.getresuid(), os.getresgid(), os.getgroups(), Path("/proc/self/stat").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may")
+def test_who_a_process_is_and_its_root_are_put_back_or_it_is_replaced(
+    single: Up, tmp_path: Path
+) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(who)())
+        client.submit(task(become_another)()).exception()  # it may not write its result any more
+        assert client.compute(task(who)()) == before
+        client.submit(task(move_root)(str(tmp_path))).exception()
+        assert client.compute(task(who)()) == before
 
 
 def start_method() -> None:
