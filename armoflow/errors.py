@@ -17,6 +17,9 @@ _TRACE = 8192
 """Characters of a remote traceback that are printed, from each of its ends."""
 
 
+_LONGEST_REFUSAL = 2_000
+
+
 class ArmoflowError(Exception):
     """Base of every error of armoflow."""
 
@@ -29,7 +32,18 @@ class GraphError(ArmoflowError):
 
 
 class OptionError(GraphError, ValueError):
-    """An option is unknown or its value is out of range."""
+    """An option is unknown or its value is out of range.
+
+    Example:
+        >>> len(str(OptionError("name must be a number, not " + "x" * 1_000_000))) < 3_000
+        True
+    """
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > _LONGEST_REFUSAL:  # it repeats what was given
+            half = _LONGEST_REFUSAL // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(message)
 
 
 class SignatureError(GraphError, TypeError):

@@ -83,17 +83,40 @@ NUMBERS: dict[str, OptionNumber] = {
 _LIMIT = _count_from(1)
 
 
+def is_text(value: str) -> bool:
+    """Whether a text can be written anywhere: a lone half of a surrogate pair cannot.
+
+    Example:
+        >>> is_text("zoe\u0308"), is_text("\ud800")
+        (True, False)
+    """
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _pairs(value: Any) -> dict[Any, Any] | None:
+    """What a mapping holds, or what was kept of one."""
+    if isinstance(value, tuple) and all(isinstance(one, tuple) and len(one) == 2 for one in value):
+        return dict(value)
+    return dict(value) if isinstance(value, Mapping) else None
+
+
 def _texts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
     """A mapping of texts, as it can be hashed."""
-    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
+    found = _pairs(value)
     if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
         raise OptionError(f"{name} must be a dict of texts, not {value!r}")
+    for key, text in found.items():
+        if not is_text(key + text):
+            raise OptionError(
+                f"{name}[{key!r}] is {text!r}, which cannot be written as UTF-8: leave out what is "
+                "half a character (of a file's name, os.fsencode gives the bytes)"
+            )
     return tuple(sorted(found.items()))
 
 
 def _counts(value: Any) -> tuple[tuple[str, int], ...]:
     """Numbers by name, as they can be hashed."""
-    found = dict(value) if isinstance(value, (Mapping, tuple)) else None
+    found = _pairs(value)
     if found is None or not all(isinstance(name, str) and name for name in found):
         raise OptionError(
             f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from armoflow.errors import OptionError
+from armoflow.option_values import is_text
 
 Expiry: TypeAlias = "float | timedelta | datetime"
 """After how many seconds, or when, a value is computed anew."""
@@ -171,6 +172,8 @@ def _checked_version(version: Any) -> str | None:
         return None
     if isinstance(version, bool) or not isinstance(version, (str, int)) or version == "":
         raise OptionError(f"version must be a text or an integer, not {version!r}")
+    if isinstance(version, str) and not is_text(version):
+        raise OptionError(f"version must be a text that can be written as UTF-8, not {version!r}")
     return str(version)
 
 

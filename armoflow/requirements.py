@@ -7,7 +7,7 @@ install them beside what they have; see :mod:`armoflow.worker.virtual_environmen
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from armoflow.errors import OptionError
 
@@ -43,7 +43,7 @@ def check_requirements(value: object) -> tuple[str, ...]:
             f"requirements must be a list of texts such as 'numpy>=2', not {value!r}: "
             f"write [{value!r}]"
         )
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or isinstance(value, (Mapping, bytes, bytearray)):
         raise OptionError(f"requirements must be a list of texts such as 'numpy>=2', not {value!r}")
     found = tuple(sorted({_checked(one) for one in value}))
     if sum(map(len, found)) > _TOTAL:

@@ -14,6 +14,7 @@ from armoflow.codec.clipping import clip
 from armoflow.errors import GraphError, OptionError
 from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.graph.context import INSIDE_TASK, find_current
+from armoflow.option_values import MOST
 from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options, nearest
 from armoflow.protocol.resolve import ENDPOINT_VARIABLES, FILE_VARIABLE, STATE_VARIABLE, resolve
 from armoflow.protocol.settings import (
@@ -231,7 +232,10 @@ def find_state(
 
 
 def _names_a_file(path: str | bytes) -> bool:
-    return bool(path) and b"\0" not in os.fsencode(path)
+    try:
+        return bool(path) and b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def _tell(settings: ConnectionSettings) -> None:
@@ -303,6 +307,8 @@ def _check_endpoint(endpoint: object) -> None:
 def _check_count(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise OptionError(f"{name} must be a positive integer, not {value!r}")
+    if isinstance(value, int) and value > MOST:
+        raise OptionError(f"{name} must be a positive integer, up to {MOST}")
 
 
 def _check_name(value: object) -> None:

@@ -189,6 +189,20 @@ def test_an_option_that_is_a_number_is_refused_where_nothing_could_hold_it(
         ("timeout", 0, "timeout must be a positive number of seconds, up to 604800, not 0$"),
         ("backoff", 700_000, "up to 86400, not 700000: pauses are a day at most, for a task has"),
         ("memory", 10**30, "memory must be at most 1024 TiB, not "),
+        ("limits", (1, 2), r"limits must be a dict .*, not \(1, 2\)"),
+        ("env", (1, 2), r"env must be a dict of texts, not \(1, 2\)"),
+        ("env", {"A": "\ud800"}, r"env\['A'\] is '\\ud800', which cannot be written as UTF-8"),
+        (
+            "options",
+            {"\ud800": ""},
+            r"options\['\\ud800'\] is '', which cannot be written as UTF-8",
+        ),
+        (
+            "version",
+            "\ud800",
+            r"version must be a text that can be written as UTF-8, not '\\ud800'",
+        ),
+        ("requirements", {"a": 1}, r"requirements must be a list of texts .*, not {'a': 1}"),
     ],
 )
 def test_what_is_told_of_a_number_names_the_option_the_value_and_what_to_do(
