@@ -55,7 +55,11 @@ def _reduce_code(code: types.CodeType) -> Any:
     kind, arguments = _CLOUDPICKLE[types.CodeType](code)
     # A new string each time, as cloudpickle makes them: equal functions have equal pickles.
     file = "".join(list(code.co_filename))
-    return kind, tuple(file if part == _NO_FILE else part for part in arguments)
+    return kind, tuple(file if _stands_for_file(part) else part for part in arguments)
+
+
+def _stands_for_file(part: Any) -> bool:
+    return type(part) is str and part == _NO_FILE  # python -bb compares no bytes with texts
 
 
 def _reduce_file(file: io.TextIOWrapper) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -68,6 +69,9 @@ FIRST_PAUSE: Final = 0.05
 LAST_PAUSE: Final = 2.0
 """Seconds between two tries of a batch that cannot be written; doubles each time."""
 
+_OWN_PATH = "SELECT CAST(file AS BLOB) FROM pragma_database_list"
+"""As bytes: names of files need be no text."""
+
 
 class Journal:
     """Writes batches in a thread of its own; used from the event loop.
@@ -118,7 +122,7 @@ class Journal:
         self.written = RowCounts()
         self._suspended_at: float | None = None
         self._tried: asyncio.Future[None] = self._loop.create_future()
-        self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        self._path = Path(os.fsdecode(connection.execute(_OWN_PATH).fetchone()[0]))
         self._inode = self._path.stat().st_ino
         self._objects = self._path.with_name(OBJECTS)
         self._left_files: list[Path] = []
