@@ -8,6 +8,7 @@ pods are wanted. The embedded engine lets sessions take turns, and is given all 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -241,6 +242,7 @@ class _PartitionQueue:
         self.under_way = 0
         self._pods = pods
         self._busy_since = 0.0
+        self._idle_since = -math.inf
         self._ends: deque[tuple[float, int]] = deque()  # how many in each moment
         self._ended = 0
         self._full = False
@@ -273,7 +275,8 @@ class _PartitionQueue:
 
     def took(self, now: float) -> None:
         """One more task is with the engine."""
-        if self.under_way == 0:
+        # Many may end in one moment, as those that fail: the next ones go on where they stopped.
+        if self.under_way == 0 and now - self._idle_since > _MOMENT:
             self._busy_since = now
             self._ends.clear()
             self._ended = 0
@@ -282,6 +285,8 @@ class _PartitionQueue:
     def ended(self, now: float) -> None:
         """A task has ended."""
         self.under_way -= 1
+        if self.under_way == 0:
+            self._idle_since = now
         self._ended += 1
         if self._ends and now - self._ends[-1][0] < _MOMENT:
             moment, count = self._ends.pop()

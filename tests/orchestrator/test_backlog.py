@@ -93,6 +93,20 @@ def test_far_away_enough_is_queued_first_for_the_time_that_news_takes() -> None:
     assert backlog.limit("") == 46  # one in a moment
 
 
+def test_what_is_known_stays_known_where_all_end_in_one_moment() -> None:
+    """As tasks that fail: why is asked for many at a time."""
+    clock = Clock()
+    backlog = Backlog(ENGINE, clock)
+    tracker = Tracker(ended=backlog.ended)
+    tasks = [planned() for _ in range(500)]
+    under_way = [task for task in tasks if backlog.offer(task)]
+    assert len(under_way) == 6
+    clock.now += 0.1
+    for task in under_way:
+        end(tracker, task)
+    assert len(list(iter(backlog.next, None))) == 138  # what ends in two seconds, and some more
+
+
 def test_what_the_way_takes_is_not_the_engines_time() -> None:
     clock = Clock()
     backlog = Backlog(ENGINE, clock, lambda: 0.1)
