@@ -327,6 +327,8 @@ class StandardTransport:
             except DataLostError as error:
                 return error
 
+        if len(result_ids) == 1:
+            return [await download(result_ids[0])]
         return list(await asyncio.gather(*map(download, result_ids)))
 
     async def failures(self, session_id: str, result_ids: Sequence[str]) -> dict[str, Failure]:

@@ -16,6 +16,7 @@ id; then the metadata come first.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -185,12 +186,13 @@ class StandardSubmitter:
         self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
     ) -> None:
         request = tasks_common_pb2.SubmitTasksRequest(session_id=session_id)
+        options = functools.cache(messages.task_options)  # most tasks of a batch have the same
         for task in submissions:
             request.task_creations.add(
                 payload_id=task.payload_id,
                 expected_output_keys=[handle.id for handle in task.outputs],
                 data_dependencies=dict.fromkeys(handle.id for handle in task.inputs),
-                task_options=messages.task_options(task.options),
+                task_options=options(task.options),
             )
 
         repeated = False

@@ -195,12 +195,55 @@ async def _collect(stream: Any) -> Buffer:
     are moved, not copied. So the data is held once, whether or not its size is known beforehand.
     """
     data = Spool()
-    while (reply := await asyncio.wait_for(stream.read(), CALL_DEADLINE)) is not grpc.aio.EOF:
-        if data.in_memory:
-            data.write(reply.data_chunk)
-        else:
-            await asyncio.to_thread(data.write, reply.data_chunk)
+    patience = _Patience(stream)
+    try:
+        while (reply := await stream.read()) is not grpc.aio.EOF:
+            patience.heard()
+            if data.in_memory:
+                data.write(reply.data_chunk)
+            else:
+                await asyncio.to_thread(data.write, reply.data_chunk)
+    except asyncio.CancelledError:
+        if patience.lost:
+            raise asyncio.TimeoutError from None
+        raise
+    finally:
+        patience.end()
     return data.content()
+
+
+class _Patience:
+    """Cancels a call that says nothing for long: one timer, where ``wait_for`` takes a task a read.
+
+    Args:
+        call: The call.
+
+    Attributes:
+        lost: It was cancelled for that.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self.lost = False
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(CALL_DEADLINE, self._look)
+
+    def heard(self) -> None:
+        """It has said something."""
+        self._heard = self._loop.time()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._heard + CALL_DEADLINE - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self.lost = True
+            self._call.cancel()
 
 
 async def _answer(call: Any) -> Any:

@@ -10,11 +10,12 @@ from typing import Any
 import grpc
 import pytest
 from armonik.protogen.client import results_service_pb2_grpc
-from armonik.protogen.common import result_status_pb2
+from armonik.protogen.common import result_status_pb2, results_common_pb2
 
 from armoflow import config
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope, unpack_envelope
 from armoflow.errors import DataLostError, EngineError
+from armoflow.protocol import transfers as protocol_transfers
 from armoflow.protocol.transfers import Transfers
 from tests.protocol.fake_engine import FakeEngine, broken
 
@@ -184,6 +185,35 @@ def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
         return refusals
 
     assert run(call()) == {"RESOURCE_EXHAUSTED"}
+
+
+def test_a_download_that_falls_silent_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_transfers, "CALL_DEADLINE", 0.05)
+
+    class Downloads(results_service_pb2_grpc.ResultsServicer):
+        """Serves downloads alone, of which the first stops in the middle."""
+
+        begun = 0
+
+        async def DownloadResultData(self, request: Any, context: Any) -> AsyncIterator[Any]:
+            self.begun += 1
+            yield results_common_pb2.DownloadResultDataResponse(data_chunk=b"one, ")
+            if self.begun == 1:
+                await asyncio.Event().wait()
+            yield results_common_pb2.DownloadResultDataResponse(data_chunk=b"two")
+
+    async def call() -> bytes:
+        server = grpc.aio.server()
+        results_service_pb2_grpc.add_ResultsServicer_to_server(Downloads(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = results_service_pb2_grpc.ResultsStub(channel)
+            data = await Transfers(FakeEngine().transport(), stub).download("session", "result")
+        await server.stop(None)
+        return bytes(data)
+
+    assert run(call()) == b"one, two"
 
 
 class Uploads(results_service_pb2_grpc.ResultsServicer):
