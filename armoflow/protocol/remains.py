@@ -8,6 +8,7 @@ and by the logs that tasks leave whose items failed (:mod:`armoflow.codec.item_l
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence, Set
 from typing import TYPE_CHECKING, Any
@@ -69,21 +70,33 @@ class Remains:
         Raises:
             EngineError: If the engine does not say.
         """
-        given = await self._of_failed_items(session_id, patience=END_PATIENCE)
+        given, failed, stored = await asyncio.gather(
+            self._of_failed_items(session_id, patience=END_PATIENCE),
+            self._failed(session_id),
+            self._stored(session_id),
+        )
         del self._given[session_id], self._logs[session_id]
-        request = messages.tasks_in(session_id, _FAILED, PAGE)
-        async for task in list_pages(self._asking(self._tasks.ListTasksDetailed), request, "tasks"):
-            if task.HasField("started_at"):  # else it only needed one that failed
-                given.add(task.payload_id, task.data_dependencies)
-        request = messages.results_in(session_id, _COMPLETED, PAGE)
-        stored = {
-            row.result_id: row.name
-            async for row in list_pages(self._asking(self._results.ListResults), request, "results")
-            if not row.name.startswith(STAYING_PREFIXES)
-        }
+        for task in failed:
+            given.add(task.payload_id, task.data_dependencies)
         constants = [key for key, name in stored.items() if name.startswith(CONSTANT_PREFIX)]
         spared = await self._spared(session_id, given, constants)
         return [result_id for result_id in stored if result_id not in spared]
+
+    async def _failed(self, session_id: str) -> list[Any]:
+        """The tasks of a session that have failed themselves."""
+        request = messages.tasks_in(session_id, _FAILED, PAGE)
+        rows = list_pages(self._asking(self._tasks.ListTasksDetailed), request, "tasks")
+        return [task async for task in rows if task.HasField("started_at")]
+
+    async def _stored(self, session_id: str) -> dict[str, str]:
+        """The names of a session's results whose data is there and need not stay, by id."""
+        request = messages.results_in(session_id, _COMPLETED, PAGE)
+        rows = list_pages(self._asking(self._results.ListResults), request, "results")
+        return {
+            row.result_id: row.name
+            async for row in rows
+            if not row.name.startswith(STAYING_PREFIXES)
+        }
 
     async def _of_failed_items(self, session_id: str, patience: float | None) -> TaskNeeds:
         """What those tasks of a session were given that have left a log of failed items."""
