@@ -295,7 +295,8 @@ def test_a_session_is_closed_where_what_failed_may_not_be_listed() -> None:
     engine.before = refuse
     with pytest.raises(EngineError, match="ListTasksDetailed"):
         end_session(engine)
-    assert engine.calls[-3:] == ["CloseSession", "ListResults", "ListTasksDetailed"]
+    assert "CloseSession" in engine.calls
+    assert "DeleteResultsData" not in engine.calls
     assert set(engine.data) == {"value"}
 
 
