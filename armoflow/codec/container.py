@@ -50,7 +50,7 @@ def pack(header: Any, buffers: Sequence[Buffer] = ()) -> list[Buffer]:
         >>> header, bytes(buffers[0])
         ({'a': 1}, b'xyz')
     """
-    lengths = [len(buffer) for buffer in buffers]
+    lengths = list(map(len, buffers)) if buffers else []
     encoded = packed([header, lengths])
     position = _PREFIX.size + len(encoded)
     body: list[Buffer] = []

@@ -142,11 +142,10 @@ def unpack_told(data: Buffer) -> tuple[list[Cell], dict[str, Any]]:
     if not isinstance(entries, list):
         raise EnvelopeError("stored data is not a result: it holds no slots")
     told = entries.pop() if entries and type(entries[-1]) is dict else {}
-    cells = [
-        entry if entry is None or isinstance(entry, bytes) else _read(entry, buffers)
-        for entry in entries
-    ]
-    return cells, told
+    for number, entry in enumerate(entries):
+        if entry.__class__ is not bytes and entry is not None:
+            entries[number] = _read(entry, buffers)
+    return entries, told
 
 
 def _widen(cell: Cell) -> Slot:

@@ -198,7 +198,9 @@ def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
         inputs,
         constants,
         None if arguments is None else _read_pickled(arguments, buffers),
-        [[_read_piece(piece, buffers) for piece in column] for column in columns],
+        [[_read_piece(piece, buffers) for piece in column] for column in columns]
+        if columns
+        else [],
         positions,
         count,
         shared.star,

@@ -296,6 +296,9 @@ class Job:
 
     def _put(self, item: int, cells: Sequence[Cell]) -> None:
         """The slots of an item: the next one, or one that had to wait."""
+        if len(self.cells) == 1 == len(cells) and item == len(self.cells[0]):
+            self.cells[0].append(cells[0])
+            return
         for output, cell in zip(self.cells, cells, strict=True):
             if item == len(output):
                 output.append(cell)

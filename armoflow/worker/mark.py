@@ -267,7 +267,10 @@ class MarkWriter:
 
     def skip(self, item: int) -> None:
         """An item's slots are not kept here: the owner has them, or they are quickly made again."""
-        self.add(item, LOST, b"")
+        if self.count == ENTRIES:
+            self.flush(item)
+        self.mark.lengths[self.count] = LOST
+        self.count += 1
 
     def add(self, item: int, kind: int, data: bytes) -> None:
         """Append one entry, after sending the spool if it has no room."""
