@@ -342,6 +342,7 @@ class PlainCalls:
             seconds = pack.result.seconds
             template.sizer.ended(len(calls), pack.result.size, seconds)
             if seconds is not None:
+                paces.note_size(function, pack.result.size / len(calls))
                 paces.note(function, seconds / len(calls), len(calls))
             self._wake()
 
