@@ -183,7 +183,10 @@ class Base:
         if sweep is not None and (created_by or sweep.session.status is SESSION_DELETED):
             sweep.results.add(results)
         else:
-            self._members.setdefault(session_id, Members()).results.add(results)
+            members = self._members.get(session_id)
+            if members is None:
+                members = self._members[session_id] = Members()
+            members.results.add(results)
 
     def _remove_result(self, result_id: str) -> None:
         """Take a result out of memory."""
