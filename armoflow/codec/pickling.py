@@ -171,14 +171,10 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
         persistent_load: Gives the object that a reference stands for.
     """
     data, buffers = pickled
-    if buffers:
-        return Unpickler(data, buffers, persistent_load).load()
-    if persistent_load is None:
+    if persistent_load is None and not buffers:
         return _plain_loads(data)
-    # Then nothing in it is large, and no method written in Python has to stand between.
-    unpickler = pickle.Unpickler(io.BytesIO(data))
-    unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
-    return unpickler.load()
+    # Also without buffers of its own: what is large may be a reference to data that is elsewhere.
+    return Unpickler(data, buffers, persistent_load).load()
 
 
 def explain_failure(
