@@ -131,6 +131,12 @@ BATCH_VALUE_BYTES = 16 * MIB
 BATCH_TASKS = 500
 """Tasks in one SubmitTasks call."""
 
+BUNDLE_TASKS = 32
+"""Tasks that share a payload at most, where the engine can tell when it is needed no more."""
+
+BUNDLE_BYTES = 16 * KIB
+"""Bytes of the arguments in it, about: a process that runs one of the tasks gets all of it."""
+
 CHUNK_BYTES = 2 * MIB
 """Upload chunk where the engine does not say; its own default (GetServiceConfiguration)."""
 

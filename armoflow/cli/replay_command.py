@@ -20,7 +20,7 @@ from armoflow.errors import ReplayError, RequirementsError, UnknownIdError
 from armoflow.protocol.entities import kind_of
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
-from armoflow.replay.dump import FILE, read_dump, save_dump
+from armoflow.replay.dump import FILE, TaskDump, read_dump, save_dump
 from armoflow.replay.process import Interpreter, interpreter_for
 
 
@@ -118,11 +118,10 @@ def _tell_saved(task: Task, folder: Path, *, as_json: bool) -> None:
 def _run(path: Path, data: Path | None, *, debug: bool, as_json: bool) -> int:
     """Run it in a process with the environment of a worker."""
     dump = read_dump(path, data)
-    payload = dump.data(dump.request.payload_id).read_bytes()
     with (
         ending_in_order(),
         tempfile.TemporaryDirectory(prefix="armoflow-") as directory,
-        _found(payload) as around,
+        _found(dump) as around,
     ):
         command = [around.python or sys.executable, "-m", "armoflow.replay", str(path)]
         command += ["--within", directory]
@@ -133,9 +132,11 @@ def _run(path: Path, data: Path | None, *, debug: bool, as_json: bool) -> int:
 
 
 @contextmanager
-def _found(payload: bytes) -> Iterator[Interpreter]:
+def _found(dump: TaskDump) -> Iterator[Interpreter]:
+    request = dump.request
+    payload = dump.data(request.payload_id).read_bytes()
     try:
-        with interpreter_for(payload) as around:
+        with interpreter_for(payload, request.expected_output_keys) as around:
             yield around
     except RequirementsError as error:
         raise ReplayError(

@@ -49,6 +49,11 @@ def pack_payload(payload: Payload) -> list[Buffer]:
         'f'
     """
     buffers: list[Buffer] = []
+    return pack([FORMAT, pack_shared(payload), *pack_own(payload, buffers)], buffers)
+
+
+def pack_own(payload: Payload, buffers: list[Buffer]) -> list[Any]:
+    """What a task does not share with others, for msgpack; large data is added to the buffers."""
 
     def pickled(value: Pickled) -> Any:
         data, own = value
@@ -68,29 +73,27 @@ def pack_payload(payload: Payload) -> list[Buffer]:
             return [1, pickled(Pickled(value.pickled)), value.length]
         return [2, [pickled(item) for item in value.pickles]]
 
-    header = [
-        FORMAT,
-        _pack_shared(payload),
+    columns, promised = payload.columns, payload.promised
+    return [
         payload.inputs,
         payload.constants,
         None if payload.arguments is None else pickled(payload.arguments),
-        [[piece(value) for value in column] for column in payload.columns],
+        [[piece(value) for value in column] for column in columns] if columns else (),
         payload.positions,
         payload.count,
-        _pack_stages(payload, pickled) if payload.stages else [],
+        _pack_stages(payload, pickled) if payload.stages else (),
         payload.origins,
         payload.spent,
         payload.lost,
-        [[number, *promised] for number, promised in payload.promised.items()],
+        [[number, *each] for number, each in promised.items()] if promised else (),
     ]
-    return pack(header, buffers)
 
 
 _packed_last: dict[str, tuple[tuple[Any, ...], bytes]] = {}
 """What the last payload of each name shares with others, and how it was written."""
 
 
-def _pack_shared(payload: Payload) -> bytes:
+def pack_shared(payload: Payload) -> bytes:
     """What the tasks of one node have in common, as one piece: it is written and read once."""
     shared = (
         payload.operation,
@@ -174,22 +177,26 @@ def unpack_payload(data: Buffer) -> Payload:
     Raises:
         EnvelopeError: If the data is truncated, corrupt or not a payload.
     """
-    header, buffers = unpack(data)
+    return read_alone(*unpack(data))
+
+
+def read_alone(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
+    """The payload that a container holds; see :func:`unpack_payload`."""
     try:
         if header[0] != FORMAT:
             raise EnvelopeError(
                 f"payload has format {header[0]!r}, this armoflow ({__version__}) reads {FORMAT}: "
                 "install the same version of armoflow where the client runs and for the workers"
             )
-        return _read_header(header, buffers)
+        return read_own(read_shared(header[1]), header[2:], buffers)
     except (TypeError, ValueError, IndexError, KeyError, msgpack.UnpackException) as error:
         raise EnvelopeError(f"stored data is not a payload: {error}") from error
 
 
-def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
-    _, packed, inputs, constants, arguments, columns, positions, count, *rest = header
+def read_own(shared: SharedFields, own: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
+    """A payload, of what it shares with others and of what is its own (:func:`pack_own`)."""
+    inputs, constants, arguments, columns, positions, count, *rest = own
     stages, origins, spent, lost, promised = rest
-    shared = (_unpack_shared if len(packed) > _KEPT_BYTES else _shared)(packed)
     return Payload(  # by position: it is made for every task
         shared.operation,
         shared.name,
@@ -222,8 +229,8 @@ def _read_header(header: Sequence[Any], buffers: Sequence[Buffer]) -> Payload:
     )
 
 
-class _SharedFields(NamedTuple):
-    """What tasks of one node have in common; see :class:`Payload`."""
+class SharedFields(NamedTuple):
+    """What tasks of one node have in common; see :class:`~armoflow.codec.payload.Payload`."""
 
     name: str
     operation: Operation
@@ -242,7 +249,7 @@ class _SharedFields(NamedTuple):
     target: float
 
 
-def _unpack_shared(packed: bytes) -> _SharedFields:
+def _unpack_shared(packed: bytes) -> SharedFields:
     (
         name,
         operation,
@@ -260,7 +267,7 @@ def _unpack_shared(packed: bytes) -> _SharedFields:
         paces,
         target,
     ) = msgpack.unpackb(packed, raw=False, strict_map_key=False)
-    return _SharedFields(
+    return SharedFields(
         name,
         _OPERATIONS[operation],
         None if function is None else CodeReference(*function),
@@ -279,7 +286,12 @@ def _unpack_shared(packed: bytes) -> _SharedFields:
     )
 
 
-_shared = functools.lru_cache(_KEPT)(_unpack_shared)
+_kept_shared = functools.lru_cache(_KEPT)(_unpack_shared)
+
+
+def read_shared(packed: bytes) -> SharedFields:
+    """Read what :func:`pack_shared` has written; what is small is read once."""
+    return (_unpack_shared if len(packed) > _KEPT_BYTES else _kept_shared)(packed)
 
 
 def _limits(packed: Sequence[Any]) -> Limits:

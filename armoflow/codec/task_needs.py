@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from armoflow.codec.bundle import read_payload, read_payloads
 from armoflow.codec.container import Buffer
-from armoflow.codec.payload_layout import unpack_payload
+from armoflow.codec.payload import Payload
 from armoflow.errors import EnvelopeError
 
 
-def constants_of(payload: Buffer) -> list[str]:
+def constants_of(payload: Buffer, outputs: Sequence[str] | None = None) -> list[str]:
     """The results that a stored payload names and a worker fetches: constants and code.
 
-    What is no payload names none.
+    Args:
+        payload: A payload, or a bundle of them; what is neither names none.
+        outputs: Those of the task that is asked about; None: of all tasks that have the payload.
 
     Example:
         >>> from armoflow.codec.payload import CodeReference, Operation, Payload
@@ -24,12 +27,18 @@ def constants_of(payload: Buffer) -> list[str]:
         ['put-id', 'code-id']
     """
     try:
-        read = unpack_payload(payload)
+        found = read_payloads(payload) if outputs is None else [read_payload(payload, outputs)]
     except EnvelopeError:
         return []
-    code = (read.function, read.modules, *(stage.function for stage in read.stages))
-    ids = [reference.result_id for reference in code if reference is not None]
-    return [*read.constants, *filter(None, ids)]
+    return list(dict.fromkeys(name for one in found for name in _names(one)))
+
+
+def _names(payload: Payload) -> Iterator[str]:
+    code = (payload.function, payload.modules, *(stage.function for stage in payload.stages))
+    yield from payload.constants
+    for reference in code:
+        if reference is not None and reference.result_id:
+            yield reference.result_id
 
 
 @dataclass(slots=True)

@@ -412,6 +412,7 @@ class Engine:
                 recovered.tasks,
                 recovered.results,
                 recovered.deleted,
+                failed=recovered.failed,
             )
         )
         for session_id in self.state.sessions:

@@ -28,6 +28,8 @@ from armoflow.engine.records import (
 from armoflow.engine.rows import make_result, make_session, make_task
 from armoflow.engine.task_counts import TaskCount
 
+_FAILED: Final = (TaskStatus.ERROR, TaskStatus.TIMEOUT, TaskStatus.CANCELLED)
+
 KNOWN_DELETED: Final = 200_000
 """Deleted results that are remembered, of all sessions together."""
 
@@ -43,6 +45,8 @@ class Recovered:
         counts: How many tasks there are, ended ones too.
         deleted: Session and id of the other results that were created last, of sessions that take
             submissions: a batch that names one was submitted.
+        failed: Session and payload of each task that did not end well, where an unfinished one has
+            the same payload.
     """
 
     sessions: list[SessionRecord]
@@ -50,6 +54,7 @@ class Recovered:
     results: dict[str, ResultRecord]
     counts: list[TaskCount]
     deleted: list[tuple[str, str]]
+    failed: list[tuple[str, str]]
 
 
 def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recovered:
@@ -101,7 +106,23 @@ def load(connection: sqlite3.Connection, *, with_deleted: bool = False) -> Recov
         )
         if result_id not in results
     ]
-    return Recovered(sessions, tasks, results, counts, deleted)
+    failed = _failed_beside(connection, tasks, counts)
+    return Recovered(sessions, tasks, results, counts, deleted, failed)
+
+
+def _failed_beside(
+    connection: sqlite3.Connection, tasks: Mapping[str, TaskRecord], counts: Iterable[TaskCount]
+) -> list[tuple[str, str]]:
+    """The failed tasks that share a payload with an unfinished one: it stays for them."""
+    unfinished = {task.session_id for task in tasks.values()}
+    if not any(count.status in _FAILED and count.session_id in unfinished for count in counts):
+        return []  # which is known without going over all tasks
+    payloads = {task.payload_id for task in tasks.values()}
+    failed = ",".join(str(int(status)) for status in _FAILED)
+    rows = connection.execute(
+        f"SELECT session_id, payload_id FROM tasks WHERE status IN ({failed})"
+    )
+    return [(session_id, payload_id) for session_id, payload_id in rows if payload_id in payloads]
 
 
 def _read_results(

@@ -53,6 +53,7 @@ class Freeing:
         self._spared: list[str] = []
         self._at_once = transport.info.commits_at_once
         self._frees_payloads = transport.info.frees_payloads
+        self._shared_payloads: dict[str, int] = {}
         self._session = session
         self._spare = spare
         self._loop = asyncio.get_running_loop()
@@ -101,6 +102,14 @@ class Freeing:
         if not self._at_once and task.task_id:
             self.unsettled.add(task, stays=stays)
         elif task.payload_id and not self._frees_payloads and not stays:
+            self._release_payload(task)
+
+    def _release_payload(self, task: PlannedTask) -> None:
+        """A payload goes when no task needs it any more; one that failed keeps it."""
+        left = self._shared_payloads.pop(task.payload_id, task.sharers) - 1
+        if left:
+            self._shared_payloads[task.payload_id] = left
+        else:
             self.release(task.payload_id)
 
     async def all_well(self) -> None:

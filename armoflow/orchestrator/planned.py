@@ -10,7 +10,6 @@ from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell
 from armoflow.codec.payload import CodeReference, Operation, Payload
-from armoflow.codec.payload_layout import pack_payload
 from armoflow.codec.positions import Positions, label
 from armoflow.content import DataPart, FileContent
 from armoflow.errors import ArmoflowError
@@ -363,8 +362,8 @@ class PlannedTask(Submission):
             needed.append(self.modules)
         return needed
 
-    def pack(self) -> list[Buffer]:
-        """Lay out the payload for the inputs' ids."""
+    def fill(self) -> Payload:
+        """The payload for the inputs' ids."""
         payload = self.payload
         if payload is None:
             raise ArmoflowError(f"the payload of {self.name!r} was laid out and let go already")
@@ -387,7 +386,7 @@ class PlannedTask(Submission):
                 stage = payload.stages[number]
                 code = CodeReference(stage.function.digest, None, constant.result_id)
                 payload.stages[number] = stage._replace(function=code)
-        return pack_payload(payload)
+        return payload
 
     @property
     def failed(self) -> bool:

@@ -23,17 +23,13 @@ from armoflow.errors import (
     MalformedError,
     SessionEndedError,
 )
+from armoflow.protocol.bundling import bundled, lay_out, results_of
 from armoflow.protocol.caller import Caller
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import (
-    CACHED_PREFIX,
     CONSTANT_PREFIX,
-    KEPT_PREFIX,
     NAME_LIMIT,
-    OUTPUT_PREFIX,
-    PAYLOAD_PREFIX,
     SESSION_ENDED,
-    WANTED_PREFIX,
     Kind,
 )
 from armoflow.protocol.portions import chunks
@@ -109,8 +105,9 @@ class BatchTransport:
         if self._joined:
             self._said = await self._sessions.introduce()
         self._staging = said.get("staging")
-        extensions = {"batch"} | ({"frees-payloads"} if said.get("frees_payloads") else set())
-        self.info = dataclasses.replace(self._said, extensions=frozenset(extensions))
+        known = ("frees_payloads", "shares_payloads")
+        said_too = {name.replace("_", "-") for name in known if said.get(name)}
+        self.info = dataclasses.replace(self._said, extensions=frozenset({"batch", *said_too}))
 
     @property
     def shared(self) -> SharedSessions:
@@ -148,26 +145,13 @@ class BatchTransport:
         note: Note | None = None,
     ) -> None:
         """Create the results, submit the tasks, send the payloads."""
-        results = []
-        # A batch that was refused, because of its inputs or an earlier batch's, keeps its ids:
-        # what others submitted meanwhile names them.
         first_try = not submissions[0].task_id
-        for task in submissions:
-            prefix = _prefix(task)
-            for handle in task.outputs:
-                if first_try:
-                    handle.id = next(self._ids)
-                    handle.state = ResultState.CREATED
-                results.append((handle.id, prefix + handle.name[:NAME_LIMIT]))
-            if first_try:
-                task.task_id = next(self._ids)
-                task.payload_id = task.payload_id or next(self._ids)
-            if not task.stored:
-                name = PAYLOAD_PREFIX + task.name[:NAME_LIMIT]
-                results.append((task.payload_id, name))
+        # Whoever goes on with a run reads the payload of each of its tasks.
+        bundles = self._give_ids(submissions, share=self.info.shares_payloads and note is None)
+        results = results_of(bundles)
         if first_try:
             named()
-        payloads, large = _lay_out(submissions)
+        payloads, large = lay_out(bundles)
         if note is not None:
             await self._add_note(session_id, note, results, payloads)
         options: dict[WireOptions, int] = {}
@@ -196,6 +180,32 @@ class BatchTransport:
         if self.info.frees_payloads:
             for task in submissions:
                 task.payload_id = ""
+
+    def _give_ids(
+        self, submissions: Sequence[Submission], *, share: bool
+    ) -> list[Sequence[Submission]]:
+        """Give tasks, outputs and payloads their ids; returns the tasks by payload.
+
+        A batch that was refused, because of its inputs or an earlier batch's, keeps its ids: what
+        others submitted meanwhile names them. Payloads are named by nobody else.
+        """
+        for task in submissions:
+            if not task.task_id:
+                for handle in task.outputs:
+                    handle.id = next(self._ids)
+                    handle.state = ResultState.CREATED
+                task.task_id = next(self._ids)
+            elif task.sharers > 1:
+                task.payload_id, task.sharers = "", 1
+        if not share:
+            bundles: list[Sequence[Submission]] = [[task] for task in submissions]
+        else:
+            bundles = list(bundled(submissions))
+        for bundle in bundles:
+            payload_id, count = bundle[0].payload_id or next(self._ids), len(bundle)
+            for task in bundle:
+                task.payload_id, task.sharers = payload_id, count
+        return bundles
 
     async def lay_out(self, session_id: str, submissions: Sequence[Submission], note: Note) -> None:
         """Store what tasks would need, and do not submit them."""
@@ -458,30 +468,6 @@ class BatchTransport:
         news = self._news.get(session_id)
         if news is not None:
             news.put_nowait(())
-
-
-def _prefix(task: Submission) -> str:
-    if task.cached:
-        return CACHED_PREFIX
-    if task.keep:
-        return KEPT_PREFIX
-    return WANTED_PREFIX if task.wanted else OUTPUT_PREFIX
-
-
-def _lay_out(
-    submissions: Sequence[Submission],
-) -> tuple[list[tuple[str, bytes]], list[tuple[str, list[Buffer]]]]:
-    """Payloads that go into the frame, and large ones."""
-    payloads, large = [], []
-    for task in submissions:
-        if task.stored:
-            continue
-        parts = task.pack()
-        if sum(map(len, parts)) <= config.BATCH_BYTES:
-            payloads.append((task.payload_id, parts[0] if len(parts) == 1 else b"".join(parts)))
-        else:
-            large.append((task.payload_id, parts))
-    return payloads, large  # type: ignore[return-value]  # a lone part is bytes
 
 
 def _change(change: Sequence[Any]) -> ResultChange:

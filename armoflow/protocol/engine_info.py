@@ -34,6 +34,11 @@ class EngineInfo:
         return "frees-payloads" in self.extensions
 
     @property
+    def shares_payloads(self) -> bool:
+        """Whether it deletes a payload that several tasks name only when all have completed."""
+        return "shares-payloads" in self.extensions
+
+    @property
     def keeps_payloads(self) -> bool:
         """Whether a task's payload is there still when it has ended well, for certain."""
         return "batch" in self.extensions and not self.frees_payloads

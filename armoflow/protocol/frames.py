@@ -12,6 +12,7 @@ what tasks write as ``[0, PASSAGES, ...]``.
 kind       request                                                     reply
 =========  ==========================================================  =========================
 HELLO      protocol version, whether the client shares the machine     ``{"frees_payloads": ...,
+                                                                       "shares_payloads": ...,
                                                                        "staging": ...}``
 WATCH      session id                                                  after it, changes come; while
                                                                        it does its lease rests
@@ -256,7 +257,7 @@ REFUSAL = Record(code=_NAME, message=_ERROR, results=_IDS)
 """What follows number and kind where a request is refused."""
 
 REPLIES: Mapping[int, Shape] = {
-    Kind.HELLO: Named({"frees_payloads": FLAG, "staging": _NAME}),
+    Kind.HELLO: Named({"frees_payloads": FLAG, "shares_payloads": FLAG, "staging": _NAME}),
     Kind.FETCH: ListOf(Optional(Either(_FILE, Record())), FRAME_ENTRIES),
     Kind.POLL: ListOf(_CHANGE, FRAME_ENTRIES),
     Kind.FAILURES: ListOf(Record(result=ID, task=ID, status=_NAME, error=_ERROR), FRAME_ENTRIES),

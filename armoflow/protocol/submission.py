@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from armoflow.codec.container import Buffer
+from armoflow.codec.payload import Payload
+from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import ArmoflowError
 from armoflow.options import MAX_RETRIES, PRIORITY
 from armoflow.protocol.result_handle import ResultHandle
@@ -57,6 +59,7 @@ class Submission:
         task_id: Set by the transport.
         payload_id: Set by the transport, or before for a payload that exists already; empty again
             after the submission where the engine frees it.
+        sharers: How many tasks have its payload, set by the transport.
         stored: The payload's data is in the engine.
     """
 
@@ -68,6 +71,7 @@ class Submission:
         "options",
         "outputs",
         "payload_id",
+        "sharers",
         "size",
         "stored",
         "task_id",
@@ -92,11 +96,16 @@ class Submission:
         self.wanted = False
         self.task_id = ""
         self.payload_id = ""
+        self.sharers = 1
         self.stored = False
+
+    def fill(self) -> Payload:
+        """The payload with all ids; called once the inputs have theirs."""
+        raise NotImplementedError
 
     def pack(self) -> list[Buffer]:
         """Lay out the payload; called once the inputs have their ids."""
-        raise NotImplementedError
+        return pack_payload(self.fill())
 
 
 class Note(Protocol):

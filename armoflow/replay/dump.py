@@ -83,7 +83,7 @@ def save_dump(inspection: Inspection, task: Task, folder: Path) -> TaskDump:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).write_text(f"{MessageToJson(request)}\n", "utf-8")
         _download(inspection, dump, [task.payload_id, *task.data_dependencies])
-        constants = constants_of(dump.data(task.payload_id).read_bytes())
+        constants = constants_of(dump.data(task.payload_id).read_bytes(), task.expected_output_ids)
         _download(inspection, dump, constants)
     except OSError as error:
         raise ReplayError(f"the folder {folder} cannot be written: {error.strerror}") from error

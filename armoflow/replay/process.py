@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from armoflow.codec.bundle import read_payload
 from armoflow.codec.container import Buffer
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.errors import EnvelopeError, RequirementsError
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.installer import Installer
@@ -28,7 +28,7 @@ class Interpreter(NamedTuple):
 
 
 @contextmanager
-def interpreter_for(payload: Buffer) -> Iterator[Interpreter]:
+def interpreter_for(payload: Buffer, outputs: Sequence[str] = ()) -> Iterator[Interpreter]:
     """What a task's process is started with, which nobody removes meanwhile.
 
     What the task needs to have installed is where workers of this machine keep it, or is installed
@@ -36,12 +36,13 @@ def interpreter_for(payload: Buffer) -> Iterator[Interpreter]:
 
     Args:
         payload: The task's payload.
+        outputs: Its expected outputs.
 
     Raises:
         RequirementsError: If what it needs cannot be had here.
     """
     variables = worker_environment()
-    needed = _requirements(payload)
+    needed = _requirements(payload, outputs)
     if not needed:
         yield Interpreter(None, variables)
         return
@@ -53,8 +54,8 @@ def interpreter_for(payload: Buffer) -> Iterator[Interpreter]:
         yield Interpreter(home.python, home.variables(variables))
 
 
-def _requirements(payload: Buffer) -> tuple[str, ...]:
+def _requirements(payload: Buffer, outputs: Sequence[str]) -> tuple[str, ...]:
     try:
-        return tuple(unpack_payload(payload).settings.requirements)
+        return tuple(read_payload(payload, outputs).settings.requirements)
     except EnvelopeError:  # its process tells what is wrong with it
         return ()

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from armoflow.agent.effects import ResultData, StagedFile
 from armoflow.cache.changes import described, snapshot_of
+from armoflow.codec.bundle import read_payload
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Operation, Payload, Pickled
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.pickling import loads
 from armoflow.codec.positions import label
 from armoflow.errors import EnvelopeError, ReplayError
@@ -153,7 +153,8 @@ def rerun(dump: TaskDump, *, alone: bool = False, within: Path | None = None) ->
     """
     request = dump.request
     try:
-        payload = unpack_payload(dump.data(request.payload_id).read_bytes())
+        data = dump.data(request.payload_id).read_bytes()
+        payload = read_payload(data, request.expected_output_keys)
     except EnvelopeError as error:
         raise ReplayError(f"task {request.task_id} is none of armoflow's: {error}") from error
     with tempfile.TemporaryDirectory(prefix="armoflow-", dir=within) as directory:

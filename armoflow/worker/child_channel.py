@@ -95,7 +95,7 @@ class Inbox:
         for message in self._unpacker:
             kind = message[0]
             if kind == lane_frames.RUN:
-                tasks = [_decode_task(entry, message[2]) for entry in message[1]]
+                tasks = _decode_tasks(message[1], message[2])
                 for task in tasks:
                     if task.passed:
                         self.passed.expect(task.passed)
@@ -195,21 +195,30 @@ class OwnerAgent(RunnerAgent):
         return value
 
 
-def _decode_task(entry: Sequence[Any], inputs: dict[str, DataSource]) -> EngineTask:
-    serial, task_id, session_id, outputs, payload, folder, progress, passed, trace, refused = entry
-    return EngineTask(
-        serial,
-        task_id,
-        session_id,
-        outputs,
-        payload,
-        inputs,
-        folder,
-        None if progress is None else TaskProgress.decode(*progress),
-        passed,
-        trace,
-        refused,
-    )
+def _decode_tasks(
+    entries: Sequence[Sequence[Any]], inputs: dict[str, DataSource]
+) -> list[EngineTask]:
+    tasks = []
+    last: Any = None
+    for number, task_id, session, outputs, own, folder, progress, passed, trace, refused in entries:
+        last = payload = last if own is None else own
+        done = None if progress is None else TaskProgress.decode(*progress)
+        tasks.append(
+            EngineTask(
+                number,
+                task_id,
+                session,
+                outputs,
+                payload,
+                inputs,
+                folder,
+                done,
+                passed,
+                trace,
+                refused,
+            )
+        )
+    return tasks
 
 
 def leave() -> None:

@@ -94,10 +94,12 @@ class Dialogue:
         """Have tasks run, after those that the child has."""
         messages = []
         sources: dict[str, Any] = {}
+        payload: object = None
         for work in works:
             serial = next(self._serials)
             self.sent[serial] = work
-            messages.append(work.message(serial))
+            messages.append(work.message(serial, same_payload=work.payload is payload))
+            payload = work.payload
             sources.update(work.inputs)
         self._child.send(self._pack([lane_frames.RUN, messages, sources]))
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
+from armoflow.codec.bundle import PayloadReader
 from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.item_log import ItemLog
 from armoflow.codec.payload import Operation, Payload, Settings
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_death
 from armoflow.content import DataPart
@@ -146,6 +146,7 @@ class Runner:
         self._directory = directory
         self._fetched = data.FetchedData(agent.fetch, kept)
         self._cells = CellCache()
+        self._payloads = PayloadReader()
         self._paces = Paces()
         self._seconds = 0.0  # that the operations of this task have taken
         self._log = ItemLog()
@@ -185,7 +186,7 @@ class Runner:
 
     def _payload(self, task: EngineTask) -> Payload:
         try:
-            return unpack_payload(data.read(task.payload))
+            return self._payloads.read(data.read(task.payload), task.outputs)
         except (EnvelopeError, UnreadableDataError) as error:
             raise TaskFailure(
                 "invalid", f"armoflow's worker cannot run task {task.task_id}: {error}"

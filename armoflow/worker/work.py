@@ -15,10 +15,10 @@ from typing import Any
 
 from armoflow.agent.effects import Effects
 from armoflow.agent.passages import Writer
+from armoflow.codec.bundle import read_payload
 from armoflow.codec.clipping import without_records
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Payload
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.recording import record_death, record_overrun, record_timeout
 from armoflow.errors import EnvelopeError, WorkerDiedError
 from armoflow.protocol.shared_files import remove_file
@@ -150,8 +150,22 @@ class Assignment:
         if self.past is not None:
             self.past.discard()
 
-    def message(self, serial: int) -> list[Any]:
-        """The task as it stands in a RUN message."""
+    def read(self) -> Payload:
+        """What is to be run.
+
+        Raises:
+            EnvelopeError: If it is no payload, or not this task's.
+            UnreadableDataError: If it cannot be read.
+        """
+        return read_payload(data.read(self.payload), self.outputs)
+
+    def message(self, serial: int, *, same_payload: bool = False) -> list[Any]:
+        """The task as it stands in a RUN message.
+
+        Args:
+            serial: Its number between child and owner.
+            same_payload: It has the payload of the task before it in the message.
+        """
         history, progress = self.past, None
         if history is not None:
             known = history.finished or history.spent or history.saved is not None
@@ -163,7 +177,7 @@ class Assignment:
             self.task_id,
             self.session_id,
             self.outputs,
-            self.payload,
+            None if same_payload else self.payload,
             self.folder,
             progress,
             self.passed,
@@ -174,7 +188,7 @@ class Assignment:
     def writer(self, position: Position) -> Writer:
         """Who writes what comes while a child is there in this task."""
         try:
-            name = name_of(unpack_payload(data.read(self.payload)), position)
+            name = name_of(self.read(), position)
         except (EnvelopeError, UnreadableDataError):
             name = self.task_id
         return Writer.of(self.task_id, self.session_id, name)
@@ -273,7 +287,7 @@ def account(work: Assignment, entries: Iterable[SpoolEntry], death: Death) -> Ta
     before = set(range(death.position.item)) - work.history.finished.keys()
     work.history.note(entries)
     try:
-        payload = unpack_payload(data.read(work.payload))
+        payload = work.read()
     except (EnvelopeError, UnreadableDataError) as error:
         return TaskEnding(work, error=f"the task cannot be read any more: {error}", kind="invalid")
     return _Account(work, payload, death, alone=death.alone and not before).settle()
@@ -283,7 +297,7 @@ def refuse(work: Assignment, text: str) -> TaskEnding:
     """How a task ends that no process can be found for."""
     kind = f"{WorkerDiedError.__module__}.{WorkerDiedError.__qualname__}"
     try:
-        name = unpack_payload(data.read(work.payload)).name
+        name = work.read().name
     except (EnvelopeError, UnreadableDataError):
         name = work.task_id
     error = ErrorRecord("died", kind, text, node=name).to_text()

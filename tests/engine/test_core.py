@@ -82,6 +82,35 @@ async def test_a_restart_goes_on_where_the_last_run_stopped(tmp_path: Path) -> N
 
 
 @in_loop
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_payload_that_tasks_share_is_needed_as_long_after_a_restart(
+    tmp_path: Path, failed: bool
+) -> None:
+    async with Running(tmp_path, delete_payload=True) as running:
+        engine = running.engine
+        session = running.open_session()
+        payload_id, first, second = (engine.new_id() for _ in range(3))
+        results = [
+            NewResult(payload_id, "payload", stored=engine.objects.put(b"both")),
+            *(NewResult(output, "output") for output in (first, second)),
+        ]
+        engine.apply(engine.state.create_results(engine.now(), session, results))
+        tasks = [NewTask(output, payload_id, (), (output,)) for output in (first, second)]
+        engine.apply(engine.state.submit_tasks(engine.now(), session, None, tasks))
+        assert running.take(1) == [first]
+        if failed:
+            engine.fail(first, "broken")
+        else:
+            engine.complete([(first, Effects(data={first: b"1"}))])
+    async with Running(tmp_path, delete_payload=True) as running:
+        engine = running.engine
+        assert running.take() == [second]
+        await engine.complete([(second, Effects(data={second: b"2"}))])
+        await engine.committed()
+        assert (payload_id in engine.state.results) is failed
+
+
+@in_loop
 async def test_each_id_and_name_is_in_memory_once_after_a_restart(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:
         running.open_session()

@@ -13,6 +13,8 @@ from armonik.protogen.common.worker_common_pb2 import ProcessRequest
 from google.protobuf.json_format import MessageToJson
 
 from armoflow import task
+from armoflow.codec.bundle import pack_bundle
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.errors import ReplayError
 from armoflow.replay import __main__ as program
 from armoflow.replay.dump import FILE, TaskDump, read_dump
@@ -101,6 +103,19 @@ def test_what_failed_fails_again_and_its_frames_are_kept(tmp_path: Path) -> None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     assert trace is not None and trace.tb_frame.f_locals == {"number": 3}
+
+
+def test_of_tasks_that_share_a_payload_one_is_run_again(tmp_path: Path) -> None:
+    simulation = Saving(tmp_path)
+    assert simulation.value(apart(double(4))) == 4
+    dumps = [simulation.dump(0), simulation.dump(1)]
+    outputs = [dump.request.expected_output_keys[0] for dump in dumps]
+    payloads = [unpack_payload(dump.data("payload").read_bytes()) for dump in dumps]
+    bundle = b"".join(pack_bundle(zip(outputs, payloads, strict=True)))
+    for folder in simulation.saved:
+        (folder / "payload").write_bytes(bundle)
+    items = [rerun(simulation.dump(number)).items for number in (0, 1)]
+    assert [(item.name, item.value) for (item,) in items] == [("double", 8), ("half", 4)]
 
 
 def test_the_items_of_a_batch_are_told_by_name(tmp_path: Path) -> None:

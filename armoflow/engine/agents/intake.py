@@ -78,6 +78,7 @@ class Intake:
     def take(self, tasks: Sequence[TaskRecord]) -> None:
         """Make work of tasks, now or when what they need is there."""
         missing = []
+        payload_id, payload = "", None  # those of tasks side by side are often the same
         for task in tasks:
             options = task.options.options
             if options and self._preparations.lacks(requirements_of(options)):
@@ -85,7 +86,9 @@ class Intake:
                 self._turns.wait([task])
                 self._keep(self._get_ready(task))
                 continue
-            work = self._prepare(task)
+            if task.payload_id is not payload_id:
+                payload_id, payload = task.payload_id, self.peek(task.payload_id)
+            work = None if payload is None else self._prepare(task, payload)
             if work is None:
                 missing.append(task)
             else:
@@ -106,11 +109,8 @@ class Intake:
             self._unread[task.id] = task
             await self._read([task])
 
-    def _prepare(self, task: TaskRecord) -> Assignment | None:
+    def _prepare(self, task: TaskRecord, payload: DataSource) -> Assignment | None:
         """The work of a task, or None if some of its data is not in memory."""
-        payload = self.peek(task.payload_id)
-        if payload is None:
-            return None
         inputs: dict[str, DataSource] = {}
         for result_id in task.dependencies:
             data = self.peek(result_id)

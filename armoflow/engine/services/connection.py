@@ -225,7 +225,10 @@ class Connection:
             )
         self._local = local
         engine = self._engine
-        said: dict[str, Any] = {"frees_payloads": engine.options.delete_payload}
+        said: dict[str, Any] = {
+            "frees_payloads": engine.options.delete_payload,
+            "shares_payloads": not engine.options.strict,
+        }
         if local:
             said["staging"] = str(engine.objects.staging)
         self.replies.reply(number, said)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,14 +23,36 @@ class Members:
         results: Results that are not evicted.
         forgotten: Ids of results that were evicted last, deleted ones: a batch that names one was
             submitted before. In two parts, so that the older ones go at once.
+        payloads: How many tasks need a payload that several were submitted with and that have not
+            completed; one that fails needs it for good, so that it can be run again to see why.
     """
 
-    __slots__ = ("forgotten", "results", "tasks")
+    __slots__ = ("forgotten", "payloads", "results", "tasks")
 
     def __init__(self) -> None:
         self.tasks = Shards[TaskRecord]()
         self.results = Shards[ResultRecord]()
         self.forgotten: tuple[set[str], set[str]] = (set(), set())
+        self.payloads: dict[str, int] = {}
+
+    def share_payloads(self, payload_ids: Sequence[str]) -> None:
+        """Tasks with these payloads were submitted together."""
+        payloads = self.payloads
+        if not payloads and len(set(payload_ids)) == len(payload_ids):
+            return  # each has its own
+        for payload_id, count in Counter(payload_ids).items():
+            known = payloads.get(payload_id, 0)
+            if known or count > 1:
+                payloads[payload_id] = known + count
+
+    def release_payload(self, payload_id: str) -> bool:
+        """A task has completed; whether no other one needs its payload."""
+        left = self.payloads.get(payload_id, 1) - 1
+        if left:
+            self.payloads[payload_id] = left
+        else:
+            self.payloads.pop(payload_id, None)
+        return not left
 
     def forget(self, result_ids: Iterable[str]) -> None:
         """Deleted results leave memory."""

@@ -50,6 +50,8 @@ class Recovery(ExecutionCommands, SessionCommands):
         tasks: dict[str, TaskRecord],
         results: dict[str, ResultRecord],
         deleted: Iterable[tuple[str, str]] = (),
+        *,
+        failed: Iterable[tuple[str, str]] = (),
     ) -> Changes:
         """Take over what the journal holds after a restart, and repair what the stop cut short.
 
@@ -64,6 +66,8 @@ class Recovery(ExecutionCommands, SessionCommands):
             results: All results, by id, which it keeps too; deleted ones may be left out.
             deleted: Session and id of each deleted result that is left out: with them, a batch
                 whose repetition spans the restart is known to have been submitted.
+            failed: Session and payload of each task that has failed, or was cancelled, where others
+                may need the payload.
 
         Raises:
             ValueError: If the state is not empty.
@@ -77,6 +81,7 @@ class Recovery(ExecutionCommands, SessionCommands):
         for session_id, result_id in deleted:
             self._members_of(session_id).forget([result_id])
         taken = self._take_tasks(tasks)
+        self._count_payloads([*failed, *((task.session_id, task.payload_id) for task in taken)])
         changes = Changes()
         for task in taken:
             if task.status in (PENDING, CREATING):
@@ -108,6 +113,14 @@ class Recovery(ExecutionCommands, SessionCommands):
             self._front = min(0, taken[0].order)
             self._last = max(0, taken[-1].order)
         return taken
+
+    def _count_payloads(self, given: Iterable[tuple[str, str]]) -> None:
+        """Payloads that several tasks need stay until all have completed."""
+        by_session: dict[str, list[str]] = {}
+        for session_id, payload_id in given:
+            by_session.setdefault(session_id, []).append(payload_id)
+        for session_id, payload_ids in by_session.items():
+            self._members_of(session_id).share_payloads(payload_ids)
 
     def _members_of(self, session_id: str) -> Members:
         members = self._members.get(session_id)

@@ -274,6 +274,7 @@ class SubmissionCommands(SubmissionChecks):
                 ready.append(task)
             records[task_id] = task
         tasks = records.values()
+        self._members[session_id].share_payloads([task.payload_id for task in tasks])
         if self.watched:
             tell(changes, NEW_TASK, tasks, CREATING)
             tell(changes, RESULT_OWNER, owned, CREATED)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from armoflow import config
 from armoflow.codec.container import Buffer
 from armoflow.codec.payload import Operation, Payload
-from armoflow.codec.payload_layout import pack_payload, unpack_payload
+from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.positions import Positions, label
 from armoflow.orchestrator.dividing import choose, gathering, neighbours
 from armoflow.orchestrator.named.history import Manifest, RunProgress
@@ -91,11 +91,11 @@ class RepeatedTask(PlannedTask):
 
     __slots__ = ()
 
-    def pack(self) -> list[Buffer]:
-        """Lay out the payload for the inputs' ids."""
+    def fill(self) -> Payload:
+        """The payload for the inputs' ids."""
         assert self.payload is not None
         self.payload.inputs = [handle.id for handle in self.inputs]
-        return pack_payload(self.payload)
+        return self.payload
 
 
 class Again:

@@ -156,7 +156,12 @@ class Driver:
             for row in journal.results.values()
             if row.status is deleted and row.session_id in open_sessions
         ]
-        return self.do("restore", sessions, tasks, results, ids)
+        failed = [
+            (row.session_id, row.payload_id)
+            for row in journal.tasks.values()
+            if row.status in (TaskStatus.ERROR, TaskStatus.TIMEOUT, TaskStatus.CANCELLED)
+        ]
+        return self.do("restore", sessions, tasks, results, ids, failed=failed)
 
     # --- short forms ---
 

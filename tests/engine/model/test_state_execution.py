@@ -364,6 +364,47 @@ def test_a_payload_of_manual_deletion_stays() -> None:
     assert driver.result_status("p") == "COMPLETED"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_payload_that_tasks_share_goes_with_the_last_of_them(restarted: bool) -> None:
+    driver = Driver(delete_payload=True)
+    driver.session()
+    driver.data("p")
+    driver.submit(*(child(name, "p") for name in ("a", "b", "c")))
+    driver.run("a", "b")
+    driver.do("complete_task", "a", [], {}, [])
+    driver.fail("b", retry=True)
+    if restarted:
+        driver.crash()
+    driver.run("b###1", "c")
+    driver.do("complete_task", "c", [], {}, [])
+    assert driver.result_status("p") == "COMPLETED"
+    driver.do("complete_task", "b###1", [], {}, [])
+    assert driver.result_status("p") == "DELETED"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_payload_that_tasks_share_stays_for_one_that_failed(
+    cancelled: bool, restarted: bool
+) -> None:
+    driver = Driver(delete_payload=True)
+    driver.session()
+    driver.data("p")
+    driver.submit(*(child(name, "p") for name in ("a", "b", "c")))
+    driver.run("a")
+    driver.do("complete_task", "a", [], {}, [])
+    if cancelled:
+        driver.do("cancel_tasks", ["b"])
+    else:
+        driver.run("b")
+        driver.fail("b")
+    if restarted:
+        driver.crash()
+    driver.run("c")
+    driver.do("complete_task", "c", [], {}, [])
+    assert driver.result_status("p") == "COMPLETED"
+
+
 # --- failure and retry ---
 
 
