@@ -41,6 +41,12 @@ class Pickled(NamedTuple):
     data: bytes | memoryview
     buffers: Sequence[Buffer] = ()
 
+    @property
+    def size(self) -> int:
+        """Its bytes, and those of its buffers."""
+        size = len(self.data)
+        return size + sum(map(len, self.buffers)) if self.buffers else size
+
 
 class Operation(enum.IntEnum):
     """What a task does with its items."""

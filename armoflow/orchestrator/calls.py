@@ -16,7 +16,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.payload import Operation, PickledItems
@@ -31,6 +31,7 @@ from armoflow.protocol.submission import labelled
 from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
+    from armoflow.graph.task import BaseTask
     from armoflow.orchestrator.submit import Pipeline
 
 
@@ -57,6 +58,9 @@ CLUSTER = Pace(wave=1, look=0.1, unmeasured=0.2, ahead=3, busy=0.1)
 """A task is away for some forty milliseconds: a worker has the next two waiting."""
 
 logger = logging.getLogger(__name__)
+
+_ALONE = 64
+"""Calls that are taken at once where each goes alone."""
 
 BLIND = 8
 """Unmeasured calls in one task at most, where tasks wait behind those of others."""
@@ -187,6 +191,8 @@ class PlainCalls:
 
     def _wake(self) -> None:
         """Something ended or was measured: it may be the turn of others."""
+        if not self._count:  # whoever adds some now sees to it
+            return
         with self._lock:
             if not self._count or self._woken:
                 return
@@ -225,10 +231,11 @@ class PlainCalls:
             size, due = self._next(template, now)
             if not size:
                 return due
-            taken = self._take(template, size)
+            alone = template.sizer.most == 1
+            taken = self._take(template, _ALONE if alone else size)
             try:
                 if taken:
-                    self._emit(template, taken)
+                    self._emit(template, [[call] for call in taken] if alone else [taken])
             except Exception as error:
                 for call in taken:
                     call.give_up(error)
@@ -310,40 +317,51 @@ class PlainCalls:
             self._room.notify_all()
         return taken
 
-    def _emit(self, template: Template, calls: Sequence[PlainCall]) -> None:
-        code = calls[0].code
-        pickles = [call.arguments for call in calls if call.arguments is not None]
+    def _emit(self, template: Template, packs: Sequence[Sequence[PlainCall]]) -> None:
+        """Make a task for each of these packs."""
+        code = packs[0][0].code
         assert code is not None
-        emitter = template.emitter
+        template.emitter.use(code.task, code.function, code.modules)
         draft = Draft()
-        for pickled in pickles:
-            draft.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
-        emitter.use(code.task, code.function, code.modules)
+        for calls in packs:
+            self._emit_task(template, calls, code.task, draft)
+        template.emitter.clear()
+
+    def _emit_task(
+        self,
+        template: Template,
+        calls: Sequence[PlainCall],
+        function: BaseTask[Any, Any],
+        draft: Draft,
+    ) -> None:
+        pickles = [call.arguments for call in calls if call.arguments is not None]
+        draft.size = sum([pickled.size for pickled in pickles])
+        alone, sizer = len(calls) == 1, template.sizer
         result = Result(template.node.name)
-        alone = len(calls) == 1
-        entries = emitter.emit(
+        entries = template.emitter.emit(
             template.node,
             Operation.CALL if alone else Operation.MAP,
             draft,
-            function=code.task,
+            function=function,
             arguments=pickles[0] if alone else None,
             columns=() if alone else [[PickledItems(pickles)]],
             count=len(calls),
             calls=not alone,
-            sizer=template.sizer,
+            sizer=sizer if sizer.most > 1 else None,  # else there is nothing to find out
             outputs=[result],
         )
         template.under_way += 1
-        paces, function = emitter.settings.paces, code.task.function
+        paces = template.emitter.settings.paces
 
         def ended(pack: Pack) -> None:
             template.under_way -= 1
             template.queued = False
-            seconds = pack.result.seconds
-            template.sizer.ended(len(calls), pack.result.size, seconds)
+            seconds = result.seconds
+            if sizer.most > 1:
+                sizer.ended(len(calls), result.size, seconds)
             if seconds is not None:
-                paces.note_size(function, pack.result.size / len(calls))
-                paces.note(function, seconds / len(calls), len(calls))
+                paces.note_size(function.function, result.size / len(calls))
+                paces.note(function.function, seconds / len(calls), len(calls))
             self._wake()
 
         for call in calls:
@@ -357,4 +375,3 @@ class PlainCalls:
                 template.partition = entry.options.partition
                 self._watch(entry)
             self._pipeline.put_now(entry)
-        emitter.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ class Ledger:
     def stored(self) -> list[str]:
         """What has data; a payload that tasks share is called after the one that needs it still."""
         names = [name for name, status in self.read() if status == COMPLETED]
-        return sorted(name.replace("payload/first, second, ", "payload/") for name in names)
+        return sorted(re.sub(r"^payload/.*\bbroken$", "payload/broken", name) for name in names)
 
     def session_status(self) -> int:
         """The status of the session."""

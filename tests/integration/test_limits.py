@@ -8,9 +8,8 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.codec.payload import Payload
-from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import RemoteTraceback, SubmissionError, VersionMismatchError
-from armoflow.orchestrator import planned
+from armoflow.orchestrator.planned import PlannedTask
 from tests.integration.engines import Up
 
 
@@ -92,10 +91,13 @@ def test_a_map_over_values_of_a_task_is_refused_too(client: Client) -> None:
 def test_code_of_other_versions_is_not_loaded(
     client: Client, monkeypatch: pytest.MonkeyPatch, versions: str, message: str
 ) -> None:
-    def pack_as_others(payload: Payload) -> Any:
+    fill = PlannedTask.fill
+
+    def fill_as_others(planned: PlannedTask) -> Payload:
+        payload = fill(planned)
         python, cloudpickle, *_ = payload.versions.split()
         payload.versions = versions.format(python=python, cloudpickle=cloudpickle)
-        return pack_payload(payload)
+        return payload
 
     class Trap:
         """Its loading would be noticed."""
@@ -111,7 +113,7 @@ def test_code_of_other_versions_is_not_loaded(
 
     assert client.compute(double(1)) == 2
     with monkeypatch.context() as patched:
-        patched.setattr(planned, "pack_payload", pack_as_others)
+        patched.setattr(PlannedTask, "fill", fill_as_others)
         for graph in (caught(1), caught.map([1, 2, 3]).gather()):
             with pytest.raises(VersionMismatchError) as refused:
                 client.compute(graph)

@@ -174,7 +174,7 @@ class Draft:
             pickled = dumps(value, self.persistent_id, self.modules, self.others, self.code)
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error.__cause__
-        self.size += len(pickled.data) + sum(len(buffer) for buffer in pickled.buffers)
+        self.size += pickled.size
         return _copied(pickled) if self._copy and pickled.buffers else pickled
 
     def dumps_plain(self, args: tuple[Any, ...]) -> Pickled | None:

@@ -22,6 +22,9 @@ from armoflow.orchestrator.timers import CallTimer
 _MANY = frozenset({Operation.MAP, Operation.FILTER, Operation.GATHER})
 """Operations that give a slot for each item."""
 
+_CALL, _COMBINE, _GRAPH = Operation.CALL, Operation.COMBINE, Operation.GRAPH
+"""Looking up a member takes longer than all else."""
+
 _BACKED = frozenset({Operation.CALL, Operation.MAP, Operation.FILTER})
 """Operations that may be run a second time where they take long."""
 
@@ -132,8 +135,11 @@ class Emitter:
             inline=settings.inline,
             spent=spent,
             target=settings.packing.target if _is_measured(sizer, count) else 0.0,
-            paces=self._paces(function, steps if operation is Operation.GRAPH else ()),
+            paces=self._paces(function, steps if operation is _GRAPH else ()),
         )
+        known = function is not None and not steps
+        pace = settings.paces.of(function.function) if function is not None and known else None
+        unmeasured = operation is _CALL and known and pace is None
         if outputs is None:
             outputs = [Result(node.name)]
         wire = rules.wire_for((count if many else 1) * (len(steps) + 1))
@@ -145,18 +151,20 @@ class Emitter:
             if sizer.curious and function is not None and not steps:
                 task.timed = settings.paces, function.function
         elif settings.patience and function is not None:
-            task.sizer = self._timer(operation, function, steps)
+            task.sizer = self._timer(operation, function, steps, unmeasured)
         if collection:
             for output in outputs:
                 output.positions = positions
-        if function is not None and not steps:
-            task.expected = self._expected(function, operation, count)
+        if pace is not None:
+            task.expected = pace * count
+        elif unmeasured and function is not None:
+            self._first[id(function.function)] += 1
         task.run = self._owner
         task.wanted = node in self.wanted
         task.keep = rules.keep
         task.backup = rules.backup and operation in _BACKED
         if rules.cached and operation is not Operation.GATHER:
-            task.cached = final or operation is not Operation.COMBINE
+            task.cached = final or operation is not _COMBINE
         if draft.modules or draft.code:
             self._book.add_modules(draft.modules, draft.code)
             self._forget_modules()
@@ -169,17 +177,6 @@ class Emitter:
         payload.versions = self._book.versions
         yield task
         return outputs
-
-    def _expected(
-        self, function: BaseTask[Any, Any], operation: Operation, count: int
-    ) -> float | None:
-        """Seconds that so many calls of a function will take; None, and noted, if unknown."""
-        pace = self.settings.paces.of(function.function)
-        if pace is not None:
-            return pace * count
-        if operation is Operation.CALL:
-            self._first[id(function.function)] += 1
-        return None
 
     def waited(self, function: Callable[..., Any]) -> bool:
         """Wait for the first calls of a function, if all workers have one; whether it is known now.
@@ -196,17 +193,21 @@ class Emitter:
         return False
 
     def _timer(
-        self, operation: Operation, function: BaseTask[Any, Any], steps: Sequence[FusedStep]
+        self,
+        operation: Operation,
+        function: BaseTask[Any, Any],
+        steps: Sequence[FusedStep],
+        unmeasured: bool,
     ) -> CallTimer | None:
         """Who wants to know how long calls took that nobody packs."""
-        paces = self.settings.paces
+        paces, graph = self.settings.paces, operation is _GRAPH
+        if not (graph or unmeasured):
+            return None
         if any(type(one.function).__hash__ is None for one in (function, *_tasks(steps))):
             return None  # they are told apart by their hash
-        if operation is Operation.GRAPH:
+        if graph:
             calls = Counter(step.function.function for step in steps)
             return CallTimer(paces, calls, config.INLINE_CALL_SECONDS)
-        if operation is not Operation.CALL or steps or paces.of(function.function) is not None:
-            return None
         timer = self._timers.get(function)
         if timer is None:
             timer = self._timers[function] = CallTimer(paces, {function.function: 1})
