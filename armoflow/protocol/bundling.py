@@ -7,6 +7,7 @@ tasks that stand side by side and are given little have one between them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from armoflow import config
 from armoflow.codec.bundle import pack_bundle
@@ -19,7 +20,9 @@ from armoflow.protocol.frames import (
     PAYLOAD_PREFIX,
     WANTED_PREFIX,
 )
-from armoflow.protocol.submission import Submission
+
+if TYPE_CHECKING:
+    from armoflow.protocol.submission import Submission
 
 
 def _prefix(task: Submission) -> str:
@@ -39,11 +42,16 @@ def results_of(bundles: Iterable[Sequence[Submission]]) -> list[tuple[str, str]]
             results += [(handle.id, prefix + handle.name[:NAME_LIMIT]) for handle in task.outputs]
         first = bundle[0]
         if not first.stored:
-            name = first.name
-            if len(bundle) > 1:
-                name = ", ".join(dict.fromkeys([task.name for task in bundle]))
-            results.append((first.payload_id, PAYLOAD_PREFIX + name[:NAME_LIMIT]))
+            results.append((first.payload_id, name_of_payload(bundle)))
     return results
+
+
+def name_of_payload(bundle: Sequence[Submission]) -> str:
+    """What the payload of tasks is called: after all of them."""
+    name = bundle[0].name
+    if len(bundle) > 1:
+        name = ", ".join(dict.fromkeys([task.name for task in bundle]))
+    return PAYLOAD_PREFIX + name[:NAME_LIMIT]
 
 
 def bundled(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
@@ -74,12 +82,16 @@ def lay_out(
         first = tasks[0]
         if first.stored:
             continue
-        if len(tasks) == 1:
-            parts = first.pack()
-        else:
-            parts = pack_bundle([(task.outputs[0].id, task.fill()) for task in tasks])
+        parts = lay_out_bundle(tasks)
         if sum(map(len, parts)) <= config.BATCH_BYTES:
             payloads.append((first.payload_id, parts[0] if len(parts) == 1 else b"".join(parts)))
         else:
             large.append((first.payload_id, parts))
     return payloads, large  # type: ignore[return-value]  # a lone part is bytes
+
+
+def lay_out_bundle(bundle: Sequence[Submission]) -> list[Buffer]:
+    """The payload of tasks; called once all results have their ids."""
+    if len(bundle) == 1:
+        return bundle[0].pack()
+    return pack_bundle([(task.outputs[0].id, task.fill()) for task in bundle])

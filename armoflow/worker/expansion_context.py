@@ -19,6 +19,7 @@ from armoflow.codec.item_log import ItemLog
 from armoflow.codec.kept_errors import kept_errors
 from armoflow.codec.payload import Payload
 from armoflow.content import DataPart
+from armoflow.protocol.bundling import bundled, lay_out_bundle, name_of_payload
 from armoflow.protocol.frames import (
     CHILD_PREFIX,
     CONSTANT_PREFIX,
@@ -135,10 +136,14 @@ class ExpansionContext:
     def finish(self) -> None:
         """Turn all into effects; called once, after the expansion."""
         self._write_outputs()
-        leaves = [task for task in self._submissions if all(handle.id for handle in task.inputs)]
-        self._store_payloads(leaves)
-        self._name_outputs()
-        self._write_payloads([task for task in self._submissions if not task.payload_id])
+        if self.local:
+            self._name_outputs()
+            self._write_bundles()
+        else:
+            ready = [task for task in self._submissions if all(each.id for each in task.inputs)]
+            self._store_payloads(ready)
+            self._name_outputs()
+            self._write_payloads([task for task in self._submissions if not task.payload_id])
         self.effects.children.extend(
             ChildTask(
                 task.payload_id,
@@ -197,6 +202,15 @@ class ExpansionContext:
         }
         for handle, result_id in zip(names, self._create(list(names.values())), strict=True):
             handle.id = result_id
+
+    def _write_bundles(self) -> None:
+        """The payloads of all, where the engine knows how many tasks need one."""
+        bundles = list(bundled(self._submissions))
+        ids = self._create([name_of_payload(bundle)[:_NAME] for bundle in bundles])
+        for bundle, result_id in zip(bundles, ids, strict=True):
+            for task in bundle:
+                task.payload_id = result_id
+            self._write(result_id, lay_out_bundle(bundle))
 
     def _write_payloads(self, tasks: Sequence[Submission]) -> None:
         ids = self._create([_payload_name(task) for task in tasks])

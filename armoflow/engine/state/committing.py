@@ -284,9 +284,9 @@ class Completion(SubmissionCommands):
             self._queue(changes, now, successor)
 
     def _delete_payload(self, changes: Changes, task: TaskRecord) -> None:
-        """Delete the payload, if no other task needs it (strict: those lose it)."""
+        """Delete the payload, if no other task needs it."""
         members = self._members[task.session_id]
-        if members.payloads and not members.release_payload(task.payload_id) and not self.strict:
+        if members.payloads and not members.release_payload(task.payload_id):
             return
         payload = self.results.get(task.payload_id)
         if payload is not None and payload.status is COMPLETED and not payload.manual_deletion:

@@ -274,7 +274,8 @@ class SubmissionCommands(SubmissionChecks):
                 ready.append(task)
             records[task_id] = task
         tasks = records.values()
-        self._members[session_id].share_payloads([task.payload_id for task in tasks])
+        if created_by or not self.strict:  # ArmoniK.Core deletes one for all with the first
+            self._members[session_id].share_payloads([task.payload_id for task in tasks])
         if self.watched:
             tell(changes, NEW_TASK, tasks, CREATING)
             tell(changes, RESULT_OWNER, owned, CREATED)

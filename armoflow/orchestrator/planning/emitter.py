@@ -140,8 +140,7 @@ class Emitter:
         known = function is not None and not steps
         pace = settings.paces.of(function.function) if function is not None and known else None
         unmeasured = operation is _CALL and known and pace is None
-        if outputs is None:
-            outputs = [Result(node.name)]
+        outputs = [Result(node.name)] if outputs is None else outputs
         wire = rules.wire_for((count if many else 1) * (len(steps) + 1))
         task = PlannedTask(payload, draft.inputs, outputs, wire, draft.constants)
         task.size = draft.size
@@ -155,9 +154,8 @@ class Emitter:
         if collection:
             for output in outputs:
                 output.positions = positions
-        if pace is not None:
-            task.expected = pace * count
-        elif unmeasured and function is not None:
+        task.expected = None if pace is None else pace * count
+        if unmeasured and function is not None:
             self._first[id(function.function)] += 1
         task.run = self._owner
         task.wanted = node in self.wanted
