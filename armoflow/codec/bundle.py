@@ -47,7 +47,7 @@ def pack_bundle(payloads: Iterable[tuple[str, Payload]]) -> list[Buffer]:
     return pack([BUNDLE, list(shared), entries], buffers)
 
 
-class Bundle:
+class PayloadBundle:
     """Payloads that were read together.
 
     Args:
@@ -93,7 +93,7 @@ class PayloadReader:
 
     def __init__(self) -> None:
         self._data: Buffer = b""
-        self._bundle: Bundle | None = None
+        self._bundle: PayloadBundle | None = None
 
     def read(self, data: Buffer, outputs: Sequence[str]) -> Payload:
         """The payload of the task that has these outputs.
@@ -106,7 +106,7 @@ class PayloadReader:
         header, buffers = unpack(data)
         if not _is_bundle(header):
             return read_alone(header, buffers)
-        self._data, self._bundle = data, Bundle(header, buffers)
+        self._data, self._bundle = data, PayloadBundle(header, buffers)
         return self._bundle.payload(outputs)
 
 
@@ -128,7 +128,7 @@ def read_payloads(data: Buffer) -> list[Payload]:
     header, buffers = unpack(data)
     if not _is_bundle(header):
         return [read_alone(header, buffers)]
-    bundle = Bundle(header, buffers)
+    bundle = PayloadBundle(header, buffers)
     return [bundle.payload([output]) for output in bundle.outputs]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armoflow import task
-from armoflow.codec.payload_layout import unpack_payload
+from armoflow.codec.bundle import read_payload
 from armoflow.config import HANDED_ON_STEPS
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.outcomes import ItemOutcome
@@ -118,7 +118,7 @@ def test_a_level_of_a_recursion_has_no_more_to_do_however_deep_it_is(
     run = Runner.run
 
     def counted(self: Runner, work: EngineTask) -> Any:
-        steps.append(1 + len(unpack_payload(bytes(work.payload)).stages))
+        steps.append(1 + len(read_payload(bytes(work.payload), work.outputs).stages))
         return run(self, work)
 
     monkeypatch.setattr(Runner, "run", counted)

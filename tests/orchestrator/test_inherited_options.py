@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import armoflow
 from armoflow import task
+from armoflow.codec.bundle import read_payload
 from armoflow.codec.payload import Payload
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.worker.runner import EngineTask
 from tests.orchestrator.simulated import Simulation
@@ -45,7 +45,7 @@ def run(directory: Path, build: Callable[[], Any], client: TaskOptions) -> list[
     plain = runner.run
 
     def recorded(run_task: EngineTask) -> Any:
-        payloads.append(unpack_payload(bytes(run_task.payload)))
+        payloads.append(read_payload(bytes(run_task.payload), run_task.outputs))
         return plain(run_task)
 
     runner.run = recorded

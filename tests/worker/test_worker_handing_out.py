@@ -12,10 +12,10 @@ from runners import LocalRunner, content
 from seats import KEY, call, code, collection, envelope, items, read, values
 
 from armoflow.agent.effects import Effects
+from armoflow.codec.bundle import read_payload
 from armoflow.codec.envelope import SlotKind, unpack_envelope
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import InputSlots, Operation, Payload, Settings, Stage
-from armoflow.codec.payload_layout import unpack_payload
 from armoflow.worker.handing_out import PARTS
 from armoflow.worker.job import Job
 
@@ -33,7 +33,8 @@ def follow(local: LocalRunner, effects: Effects, inputs: dict[str, Any]) -> dict
     data = {**inputs, **effects.data, **local.agent.stored}
     for child in effects.children:
         given = {each: content(data[each]) for each in child.dependencies}
-        ran = local.effects(content(data[child.payload_id]), given, outputs=len(child.outputs))
+        payload = read_payload(content(data[child.payload_id]), child.outputs)
+        ran = local.effects(payload, given, outputs=len(child.outputs))
         data |= {
             result: ran.data[f"output-{number}"] for number, result in enumerate(child.outputs)
         }
@@ -47,7 +48,10 @@ def divided(local: LocalRunner, payload: Payload, **inputs: Any) -> tuple[list[A
 
 
 def parts(effects: Effects) -> list[Payload]:
-    payloads = [unpack_payload(content(effects.data[each.payload_id])) for each in effects.children]
+    payloads = [
+        read_payload(content(effects.data[each.payload_id]), each.outputs)
+        for each in effects.children
+    ]
     return [payload for payload in payloads if payload.operation is not Operation.GATHER]
 
 
