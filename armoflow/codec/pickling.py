@@ -38,6 +38,7 @@ _LARGE = 2  # survey: there is binary data to be kept out of the pickle
 _SURVEY_DEPTH = 4
 _SURVEY_LENGTH = 64
 _LARGE_MARK = "\0large"
+_LARGE_BYTES = _LARGE_MARK.encode()  # as it stands in a pickle
 
 _POOL_SIZE = 4
 _POOL_BYTES = 8 * config.KIB  # a pickler keeps a table as large as its largest pickle needed
@@ -173,8 +174,12 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
     data, buffers = pickled
     if persistent_load is None and not buffers:
         return _plain_loads(data)
-    # Also without buffers of its own: what is large may be a reference to data that is elsewhere.
-    return Unpickler(data, buffers, persistent_load).load()
+    if buffers or type(data) is not bytes or _LARGE_BYTES in data:  # what is large may be elsewhere
+        return Unpickler(data, buffers, persistent_load).load()
+    # Then nothing in it is large, and no method written in Python has to stand between.
+    unpickler = pickle.Unpickler(io.BytesIO(data))
+    unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
+    return unpickler.load()
 
 
 def explain_failure(
