@@ -172,8 +172,8 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
         persistent_load: Gives the object that a reference stands for.
     """
     data, buffers = pickled
-    if persistent_load is None and not buffers:
-        return _plain_loads(data)
+    if persistent_load is None:
+        return Unpickler(data, buffers, None).load() if buffers else _plain_loads(data)
     if buffers or type(data) is not bytes or _LARGE_BYTES in data:  # what is large may be elsewhere
         return Unpickler(data, buffers, persistent_load).load()
     # Then nothing in it is large, and no method written in Python has to stand between.
