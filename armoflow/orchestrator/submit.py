@@ -85,6 +85,7 @@ class Pipeline:
         backlog.on_room = self._queue.wake
         self._in_flight = asyncio.Semaphore(transport.batches)
         self._sending: dict[asyncio.Task[None], list[PlannedTask]] = {}
+        self._taken: list[PlannedTask] = []  # of which a batch is being made
         self._unnamed: set[asyncio.Event] = set()  # of batches whose results may have no ids yet
         self._unnoted: weakref.WeakSet[Result] = weakref.WeakSet()  # nobody else knows of them
         self._storing: dict[Constant, asyncio.Task[None]] = {}
@@ -115,28 +116,41 @@ class Pipeline:
         try:
             while True:
                 await self._queue.wait()
-                while len(self._queue) or self._backlog.count:
-                    # Wait first: what arrives meanwhile goes into the same batch.
-                    await self._in_flight.acquire()
-                    if self._sending and self._transport.collecting:
-                        await asyncio.sleep(self._transport.collecting)
-                    batch = self._next_batch()
-                    if not batch:
-                        self._in_flight.release()
-                        if self._is_held_up():
-                            break
-                        continue
-                    earlier = frozenset(self._sending)
-                    unnamed = frozenset(self._unnamed)
-                    named = asyncio.Event()
-                    self._unnamed.add(named)
-                    task = asyncio.create_task(self._send(batch, earlier, unnamed, named))
-                    self._sending[task] = batch
-                    task.add_done_callback(functools.partial(self._sent, batch, named))
-                    del batch, task  # what was sent is not kept until more comes
+                try:
+                    await self._submit_queued()
+                except Exception as error:  # a defect: who waits for what is here is told of it
+                    logger.exception("what was queued cannot be submitted")
+                    self.interrupt(error)
         finally:
             for running in (*self._sending, *self._storing.values()):
                 running.cancel()
+
+    async def _submit_queued(self) -> None:
+        """Submit what is queued, until nothing is, or nothing may go."""
+        while len(self._queue) or self._backlog.count:
+            # Wait first: what arrives meanwhile goes into the same batch.
+            await self._in_flight.acquire()
+            if self._sending and self._transport.collecting:
+                await asyncio.sleep(self._transport.collecting)
+            try:
+                batch = self._next_batch()
+            except BaseException:
+                self._in_flight.release()
+                raise
+            if not batch:
+                self._in_flight.release()
+                if self._is_held_up():
+                    break
+                continue
+            earlier = frozenset(self._sending)
+            unnamed = frozenset(self._unnamed)
+            named = asyncio.Event()
+            self._unnamed.add(named)
+            task = asyncio.create_task(self._send(batch, earlier, unnamed, named))
+            self._sending[task] = batch
+            task.add_done_callback(functools.partial(self._sent, batch, named))
+            self._taken = []
+            del batch, task  # what was sent is not kept until more comes
 
     def freed(self) -> None:
         """Tasks have ended: there may be room again."""
@@ -166,7 +180,7 @@ class Pipeline:
     def unsubmitted(self) -> list[PlannedTask]:
         """The tasks that are queued or being submitted."""
         sending = [task for batch in self._sending.values() for task in batch]
-        return [*sending, *self._backlog.tasks(), *self._queue.tasks()]
+        return [*sending, *self._taken, *self._backlog.tasks(), *self._queue.tasks()]
 
     def _is_held_up(self) -> bool:
         """Whether nothing can be submitted until tasks have ended."""
@@ -174,19 +188,23 @@ class Pipeline:
 
     def _next_batch(self) -> list[PlannedTask]:
         backlog = self._backlog
-        batch: list[PlannedTask] = []
+        batch = self._taken = list[PlannedTask]()
         total = 0
         while len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
-            entry: Entry | None = backlog.next() if backlog.count else None
-            if entry is None and not (backlog.count and backlog.full):
-                entry = self._queue.take()
-                if isinstance(entry, PlannedTask) and not backlog.offer(entry):
-                    continue
+            waited = backlog.next() if backlog.count else None
+            if waited is not None:
+                batch.append(waited)
+                total += waited.size
+                continue
+            entry = None if backlog.count and backlog.full else self._queue.take()
             if entry is None:
                 break
             if isinstance(entry, PlannedTask):
-                batch.append(entry)
-                total += entry.size
+                batch.append(entry)  # before it is offered: it is nowhere else now
+                if backlog.offer(entry):
+                    total += entry.size
+                else:
+                    batch.pop()
             elif isinstance(entry, Constant):
                 self._store(entry)
             else:

@@ -61,6 +61,32 @@ class Plan:
         self.stopped = True
 
 
+def make_pipeline(
+    wire: Wire, tracker: Tracker, tell: Callable[[Sequence[PlannedTask]], None], backlog: Backlog
+) -> Pipeline:
+    async def session() -> str:
+        return "session"
+
+    async def settle() -> None:
+        raise AssertionError("nothing is refused")
+
+    return Pipeline(
+        cast(Transport, wire),
+        session,
+        tracker,
+        settle,
+        tell,
+        backlog=backlog,
+        release=lambda _, size: None,
+        unfreed=lambda: 0,
+        session_ended=lambda error: None,
+    )
+
+
+def make_task(name: str) -> PlannedTask:
+    return PlannedTask(Payload(Operation.CALL, name), [], [Result(name)], WireOptions(60.0))
+
+
 async def cancelled_after(turns: int) -> tuple[list[str], list[str]]:
     """What the engine was given, and told to cancel, if all is cancelled so many turns later."""
     told: list[str] = []
@@ -70,27 +96,11 @@ async def cancelled_after(turns: int) -> tuple[list[str], list[str]]:
     def tell(tasks: Sequence[PlannedTask]) -> None:
         told.extend(task.task_id for task in tasks if task.task_id)
 
-    async def session() -> str:
-        return "session"
-
-    async def settle() -> None:
-        raise AssertionError("nothing is refused")
-
-    pipeline = Pipeline(
-        cast(Transport, wire),
-        session,
-        tracker,
-        settle,
-        tell,
-        backlog=Backlog(None),
-        release=lambda _, size: None,
-        unfreed=lambda: 0,
-        session_ended=lambda error: None,
-    )
+    pipeline = make_pipeline(wire, tracker, tell, Backlog(None))
     target = WaitingTarget(cast(Any, None), lambda *_: None, lambda _: None)
     run = cast(Run, Plan(target))
     for name in "abc":
-        task = PlannedTask(Payload(Operation.CALL, name), [], [Result(name)], WireOptions(60.0))
+        task = make_task(name)
         task.run = run.planner
         pipeline.put(task)
     running = asyncio.create_task(pipeline.run())
@@ -116,3 +126,36 @@ def test_the_last_is_cancelled_first() -> None:
     """Else those that wait would take the place of those that are stopped."""
     _, told = asyncio.run(cancelled_after(12))
     assert told == ["c", "b", "a"]
+
+
+class Defect(Exception):
+    """What nobody has thought of."""
+
+
+class FaultyBacklog(Backlog):
+    def offer(self, task: PlannedTask) -> bool:
+        if task.name == "b":
+            raise Defect("met")
+        return super().offer(task)
+
+
+def test_who_waits_for_what_a_defect_has_met_is_told_and_others_go_on() -> None:
+    async def run() -> list[str]:
+        wire, tracker = Wire(), Tracker()
+        pipeline = make_pipeline(wire, tracker, lambda tasks: None, FaultyBacklog(None))
+        met = [make_task(name) for name in "abc"]
+        results = [task.outputs[0] for task in met]
+        for task in met:
+            pipeline.put(task)
+        running = asyncio.create_task(pipeline.run())
+        for _ in range(12):
+            await asyncio.sleep(0)
+        assert [str(each.blame and each.blame.exception(b"", 0)) for each in results] == ["met"] * 3
+        pipeline.put(make_task("d"))
+        for _ in range(12):
+            await asyncio.sleep(0)
+        assert not running.done()
+        running.cancel()
+        return wire.given
+
+    assert asyncio.run(run()) == ["d"]
