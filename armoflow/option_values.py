@@ -84,7 +84,7 @@ _LIMIT = _count_from(1)
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be written anywhere: a lone half of a surrogate pair cannot.
+    r"""Whether a text can be written anywhere: a lone half of a surrogate pair cannot.
 
     Example:
         >>> is_text("zoe\u0308"), is_text("\ud800")
