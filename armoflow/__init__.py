@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from importlib.machinery import PathFinder
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from armoflow.graph.context import Computer, register_default_computer
+
+# Here and not with the others, because there is a module of this name: once that is imported, the
+# name would be its.
+from armoflow.options import options
 from armoflow.version import __version__
 
-TYPE_CHECKING = False  # typing itself is not imported: small processes do without it
 if TYPE_CHECKING:
-    from typing import Any
-
     from armoflow.client.async_client import AsyncClient
     from armoflow.client.client import Client
     from armoflow.client.future import Future
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from armoflow.client.travelling import what_travels
     from armoflow.files import File, FileCopy, FolderCopy, file, folder
     from armoflow.graph.collection import DelayedList, items, zip_items
-    from armoflow.graph.context import Computer, compute
+    from armoflow.graph.context import compute
     from armoflow.graph.delayed import Delayed
     from armoflow.graph.task import Task, task
-    from armoflow.options import options
     from armoflow.resources import WorkerResource, worker_resource
     from armoflow.running import CurrentTask, current_task
 
@@ -70,7 +70,6 @@ _MODULES = {
     "file": "armoflow.files",
     "folder": "armoflow.files",
     "items": "armoflow.graph.collection",
-    "options": "armoflow.options",
     "task": "armoflow.graph.task",
     "what_travels": "armoflow.client.travelling",
     "worker_resource": "armoflow.resources",
@@ -96,8 +95,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _remedy(name: str) -> str:
-    # A module of that name is found by who asks, once this has found nothing.
-    if name.startswith("_") or PathFinder.find_spec(f"{__name__}.{name}", __path__):
+    if name.startswith("_"):
         return ""
     from armoflow.client.neighbours import OF_PACKAGES
 
@@ -108,21 +106,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def default_computer() -> Computer:
-    """The client of who has not made one."""
+def _default_client() -> Computer:
     from armoflow.client.default import default_client
 
     return default_client()
 
 
-class _Package(ModuleType):
-    """This package: one of its names is that of a module of it, too."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # An import of the module sets the name to it: it is the function's all the same.
-        if name == "options" and isinstance(value, ModuleType):
-            value = value.options
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+register_default_computer(_default_client)

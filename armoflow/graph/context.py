@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 from weakref import WeakKeyDictionary
@@ -89,15 +90,27 @@ def _still_entered(computer: Computer | None) -> Computer | None:
     return None if computer in seen else computer
 
 
+_default_computer: Callable[[], Computer] | None = None
+
+
+def register_default_computer(factory: Callable[[], Computer]) -> None:
+    """Say where a client comes from when there is no current one; called by the client layer."""
+    global _default_computer  # noqa: PLW0603 - one hook for the process, set at import
+    _default_computer = factory
+
+
 def get_computer() -> Computer:
-    """The current client, or the default one."""
+    """The current client, or the default one.
+
+    Raises:
+        GraphError: If there is neither.
+    """
     current = find_current()
     if current is not None:
         return current
-    # Imported here: only the package itself, above all layers, knows clients.
-    from armoflow import default_computer
-
-    return default_computer()
+    if _default_computer is None:
+        raise GraphError("there is no client to compute with: use `with armoflow.Client():`")
+    return _default_computer()
 
 
 @overload

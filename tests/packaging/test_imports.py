@@ -85,23 +85,6 @@ def test_an_engine_that_nobody_calls_has_no_grpc(found: Any) -> None:
     assert not [name for name in found["engine"] if name.startswith(IN_ENGINES)]
 
 
-def test_the_package_alone_imports_nothing_else() -> None:
-    """Every process imports it, down to that which waits for its owner's end."""
-    program = "import sys, armoflow; print(*(name for name in sys.modules if name[:4] == 'armo'))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert set(run.stdout.split()) == {b"armoflow", b"armoflow.version"}
-
-
-def test_a_name_that_is_a_modules_too_is_the_functions() -> None:
-    program = (
-        "import armoflow.options, armoflow\n"
-        "from armoflow import config, options\n"
-        "assert options is armoflow.options is sys.modules['armoflow.options'].options\n"
-        "assert config is sys.modules['armoflow.config']\n"
-    )
-    subprocess.run([sys.executable, "-c", f"import sys\n{program}"], check=True)
-
-
 def among(modules: Iterable[str], unwanted: set[str]) -> set[str]:
     """The modules that are unwanted, or within what is."""
     return {name for name in modules if not unwanted.isdisjoint(name[:end] for end in ends(name))}
