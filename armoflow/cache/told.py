@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from armoflow.cache.call_keys import Arguments, Called
@@ -94,7 +95,10 @@ def _read(node: Any, called: Called) -> Iterator[tuple[str, Source]]:
 def _text(value: Any) -> str:
     if isinstance(value, Lazy):
         return f"what {value.node.name!r} gives"
-    text = repr(value) if is_atom(value) else f"<{described(value)}>"
+    text = f"<{described(value)}>"
+    if is_atom(value):
+        with suppress(ValueError):  # Python writes no integer of very many digits
+            text = repr(value)
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
 
 

@@ -55,7 +55,7 @@ CLIENT = (
     Boundary("armoflow.orchestrator.planning.drafts:Draft.column", PICKLE),
     Boundary("armoflow.orchestrator.submit:Pipeline.run", SUBMIT),
     Boundary("armoflow.orchestrator.submit:Pipeline._send", SUBMIT),
-    Boundary("armoflow.protocol.batch:_lay_out", LAY_OUT),
+    Boundary("armoflow.protocol.batch:lay_out", LAY_OUT),
     Boundary("armoflow.protocol.stream:Stream.request", RPC),
     Boundary("armoflow.protocol.stream:Stream._hear", RPC),
     Boundary("armoflow.protocol.stream:Stream._flush", RPC),

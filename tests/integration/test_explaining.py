@@ -235,6 +235,11 @@ def test_what_a_slice_leaves_out_is_told_as_not_needed_and_no_work(engine: Up) -
         assert planned.to_run == 10
 
 
+def test_a_number_that_python_does_not_write_out_is_an_argument_like_others(engine: Up) -> None:
+    with Client(engine.endpoint, workers=2) as client:
+        assert client.compute(task(int.bit_length, cache=True)(10**5000)) == 16_610
+
+
 def test_iterators_are_refused_and_not_read(client: Client) -> None:
     script = program()
     numbers = iter([1, 2])
