@@ -123,7 +123,7 @@ def test_who_was_attached_to_meanwhile_submits_nothing_more(
     assert f"another client has taken over run '{sleeper.name}'" in told
     assert "total" not in sleeper.log.counts()
     assert client.submit(graph(sleeper.log.path, Slow()), name=sleeper.name).result() == 30  # type: ignore[call-overload]
-    assert set(sleeper.log.counts().values()) == {1}
+    assert set(sleeper.log.counts().values()) == {1}, sleeper.log.counts()
 
 
 def test_who_was_gone_on_for_meanwhile_submits_nothing_more(
@@ -133,10 +133,10 @@ def test_who_was_gone_on_for_meanwhile_submits_nothing_more(
     assert value.result() == 30
     assert "another client has taken over" in sleeper.wake()
     assert len(sleeper.log.counts()) == ITEMS + 1
-    assert set(sleeper.log.counts().values()) == {1}
+    assert set(sleeper.log.counts().values()) == {1}, sleeper.log.counts()
 
 
 def test_who_was_stopped_and_not_missed_goes_on(client: Client, sleeper: Sleeper) -> None:
     assert sleeper.wake() == "30\n"
     assert client.attach(sleeper.name).result() == 30
-    assert set(sleeper.log.counts().values()) == {1}
+    assert set(sleeper.log.counts().values()) == {1}, sleeper.log.counts()
