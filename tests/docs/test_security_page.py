@@ -35,5 +35,16 @@ def test_every_place_that_unpickles_is_told() -> None:
 def test_the_tests_that_it_names_exist() -> None:
     for name in re.findall(r"`(tests/[^`]+)`", PAGE):
         path, _, function = name.partition("::")
-        assert (ROOT / path).exists(), name
-        assert function in (ROOT / path).read_text(encoding="utf-8"), name
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert f"def {function}(" in text or not function, name
+
+
+def test_each_door_has_who_checks_it_and_a_test_of_just_that() -> None:
+    section = PAGE.partition("## What enters where")[2].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in re.findall(r"(?m)^\| (.+) \|$", section)][1:]
+    assert len(rows) > 25
+    for enters, _where, checks, shown in rows:
+        modules = re.findall(r"`([a-z_/]+\.py)`", checks)
+        assert modules or "the system" in checks, enters
+        assert [module for module in modules if not (PACKAGE / module).is_file()] == [], enters
+        assert re.fullmatch(r"`tests/\S+::\w+`(, `tests/\S+::\w+`)*", shown), enters
