@@ -37,6 +37,8 @@ LITTLE: Final = 64
 QUIET: Final = 2.0
 """Seconds without a write after which the file of a long log is made short."""
 
+_NOT_COPIED: Final = "the journal's log could not be copied to its tables: %s"
+
 
 class Checkpointer:
     """Copies when it is asked to.
@@ -94,24 +96,34 @@ class Checkpointer:
         try:
             _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:  # the log is whole and goes on growing; a write will tell
-            logger.warning("the journal's log could not be copied to its tables: %s", error)
+            logger.warning(_NOT_COPIED, error)
         else:
             self.length = pages
             self.file_length = max(self.file_length, pages)
 
     def _work(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            while self._asked.wait():
-                self._asked.clear()
-                if self._stopping:
-                    return
+        connection: sqlite3.Connection | None = None
+        while self._asked.wait():
+            self._asked.clear()
+            if self._stopping:
+                break
+            if connection is None:
+                connection = self._connect()
+            if connection is not None:
                 self.copy(connection)
                 if self.length > MOST_PAGES:
                     self._leave_little(connection)
-                self.running = False
-        finally:
+            self.running = False
+        if connection is not None:
             connection.close()
+
+    def _connect(self) -> sqlite3.Connection | None:
+        """A connection; None if there can be none now: it is tried again when it is asked again."""
+        try:
+            return sqlite3.connect(self._path, isolation_level=None)
+        except sqlite3.Error as error:
+            logger.warning(_NOT_COPIED, error)
+            return None
 
     def _leave_little(self, connection: sqlite3.Connection) -> None:
         """Copy what came meanwhile, and have the rest on the disk: finishing waits for the disk."""

@@ -39,8 +39,12 @@ class Compaction:
 
     def look(self) -> None:
         """Something was deleted: see whether that is enough."""
-        free, pages = self._read("freelist_count"), self._read("page_count")
-        self.due = free > LEAST and free * SHARE > pages
+        try:
+            free, pages = self._read("freelist_count"), self._read("page_count")
+        except sqlite3.Error as error:  # what was written before is committed all the same
+            logger.warning("whether the journal has room to give back is not known: %s", error)
+        else:
+            self.due = free > LEAST and free * SHARE > pages
 
     def step(self) -> None:
         """Give back a slice; nothing is due any more when all is done."""

@@ -78,7 +78,7 @@ class LateCalls:
 
     def _pass_all_on(self) -> None:
         """Pass on what has connected until gRPC took the place; nobody can any more."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nobody is left; or no descriptor is, and who waits tries again
             while True:
                 accepted, _ = self._listening.accept()
                 task = asyncio.create_task(_pass_on(accepted, self._path))

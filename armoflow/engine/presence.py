@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -20,8 +21,11 @@ from armoflow.engine.directory import prepare_directory
 from armoflow.errors import EngineError
 from armoflow.system.meeting import connect, listen, meeting
 
+logger = logging.getLogger(__name__)
+
 LOOK_AGAIN = 0.5
-"""Seconds after which an engine without clients looks whether its work is done."""
+"""Seconds after which an engine without clients looks whether its work is done; and one that could
+take nobody, whether it can."""
 
 
 def attend(state: Path) -> Presence | None:
@@ -56,6 +60,7 @@ class Presence:
         self._listening.setblocking(False)
         self._clients: set[socket.socket] = set()
         self._greeting = b""
+        self._resuming: asyncio.TimerHandle | None = None
 
     def begin(
         self, told: Mapping[str, str], busy: Callable[[], bool], alone: Callable[[], object]
@@ -71,22 +76,39 @@ class Presence:
         self._busy = busy
         self._alone = alone
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._listening, self._accept)
+        self._listen()
         self._look()
 
     def close(self) -> None:
         """Nobody is heard any more: who comes finds no engine, and starts another."""
+        if self._resuming is not None:
+            self._resuming.cancel()
         self._listening.close()
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
-            while True:
+        while True:
+            try:
                 client, _ = self._listening.accept()
-                client.setblocking(False)
-                self._clients.add(client)
-                self._loop.add_reader(client, self._read, client)
-                with suppress(OSError):  # it is gone again, and that is read
-                    client.send(self._greeting)
+            except (BlockingIOError, ConnectionError):  # nobody is left, or has gone again
+                return
+            except OSError as error:  # out of descriptors, or of memory: they wait
+                if self._listening.fileno() >= 0:
+                    self._pause(error)
+                return
+            client.setblocking(False)
+            self._clients.add(client)
+            self._loop.add_reader(client, self._read, client)
+            with suppress(OSError):  # it is gone again, and that is read
+                client.send(self._greeting)
+
+    def _pause(self, error: OSError) -> None:
+        """Nobody who comes can be taken now: they are looked at again after a while."""
+        logger.error("clients wait, for their connections cannot be taken: %s", error)
+        self._loop.remove_reader(self._listening)
+        self._resuming = self._loop.call_later(LOOK_AGAIN, self._listen)
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._listening, self._accept)
 
     def _read(self, client: socket.socket) -> None:
         try:

@@ -150,17 +150,44 @@ def _make(base: Path) -> tuple[Path, int]:
                 f"no directory can be made in {base}: {error.strerror}. Set the variable TMPDIR to "
                 "a directory with room"
             ) from error
-        lock = -1
-        with suppress(OSError):  # somebody swept it away: another one
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_lock_of(lock, path):
-                return path, lock
-        if lock >= 0:
-            os.close(lock)
-        elif path.exists():
-            path.rmdir()
-            raise EngineError(f"no file can be made in {base}: set TMPDIR to a directory with room")
+        lock = _make_lock(path)
+        if lock is not None:
+            return path, lock
+
+
+def _make_lock(path: Path) -> int | None:
+    """Make the lock of a new directory, and have it; None: somebody sweeps the directory away.
+
+    Raises:
+        EngineError: If there can be none; the directory is gone then.
+    """
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _without_lock(path, "no file can be made", error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_lock_of(lock, path):
+            return lock
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        os.close(lock)
+        raise _without_lock(path, "files cannot be locked", error) from error
+    os.close(lock)
+    return None
+
+
+def _without_lock(path: Path, what: str, error: OSError) -> EngineError:
+    with suppress(OSError):  # swept later
+        (path / _LOCK).unlink(missing_ok=True)
+        path.rmdir()
+    return EngineError(
+        f"{what} in {path.parent}: {error.strerror}. Set the variable TMPDIR to a directory with "
+        "room, on a disk of this machine"
+    )
 
 
 def _remove_if_left(path: Path) -> None:

@@ -12,7 +12,7 @@ from armoflow.agent.effects import StagedFile
 from armoflow.codec.container import Buffer
 from armoflow.content import DataPart, copy_new, digest_of, digest_of_pieces, read_pieces, write_new
 from armoflow.errors import DataLostError
-from armoflow.protocol.shared_files import remove_file, write_parts
+from armoflow.protocol.shared_files import open_plain, remove_file, write_parts
 from armoflow.worker.failures import UnreadableDataError
 
 DataSource: TypeAlias = "bytes | Sequence[object]"
@@ -31,7 +31,7 @@ def read(source: DataSource) -> Buffer:
         return source
     path = str(source[0])
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_plain(path)
     except OSError as error:
         raise UnreadableDataError(f"cannot read {path}: {error.strerror}") from error
     try:

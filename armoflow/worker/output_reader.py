@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from armoflow import config
 from armoflow.agent.passages import NOBODY, STDERR, Passage, Passages, Writer
@@ -94,5 +95,6 @@ class OutputReader:
         yield from self._passages.feed(data)
         if self._read >= max(size, _TRIMMED) and (crowded or self._size() == self._read):
             # What comes between is lost: microseconds, once in so many bytes.
-            os.ftruncate(self._file, 0)
-            self._read = 0
+            with suppress(OSError):  # a disk that has become read-only: it is read on from here
+                os.ftruncate(self._file, 0)
+                self._read = 0

@@ -99,7 +99,8 @@ class History:
     def _take_over_saved(self) -> None:
         """Have in memory what was saved; how far a reduction came is forgotten, it starts anew."""
         if self.saved is not None:
-            with suppress(UnreadableDataError):  # it is gone: then all is made again
+            # It is gone, or makes no sense: then all is made again.
+            with suppress(UnreadableDataError, OSError):
                 self.finished.update(unpack_saved(data.read(self.saved))[0])
             self.drop_saved()
 
@@ -157,7 +158,11 @@ class Assignment:
             EnvelopeError: If it is no payload, or not this task's.
             UnreadableDataError: If it cannot be read.
         """
-        return read_payload(data.read(self.payload), self.outputs)
+        try:
+            content = data.read(self.payload)
+        except OSError as error:  # no memory to map it
+            raise UnreadableDataError(f"cannot read a payload: {error}") from error
+        return read_payload(content, self.outputs)
 
     def message(self, serial: int, *, same_payload: bool = False) -> list[Any]:
         """The task as it stands in a RUN message.

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from armoflow import Client, task
 from armoflow.client import shared_engine
 from armoflow.client.shared_engine import SharedEngine
+from armoflow.engine import presence
+from armoflow.engine.presence import Presence
 from armoflow.errors import EngineError, OptionError
 from armoflow.system.meeting import (
+    connect,
+    listen,
     meeting,
     meeting_place,
     shared_endpoint,
@@ -394,3 +401,42 @@ def test_who_cannot_start_it_again_leaves_nothing_of_others_closed(
 
 def test_a_forked_process_does_not_keep_it(state: Path) -> None:
     assert program(FORKING, state).communicate(timeout=PATIENCE)[0] == "ended\n"
+
+
+def test_who_comes_while_no_file_can_be_opened_is_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(presence, "LOOK_AGAIN", 0.01)
+
+    class Short(socket.socket):
+        """A socket whose first connections find no descriptor."""
+
+        refusals = 3
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if Short.refusals:
+                Short.refusals -= 1
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().accept()
+
+    async def scenario() -> None:
+        with meeting(tmp_path) as place:
+            listening = listen(place)
+            with monkeypatch.context() as patched:
+                patched.setattr(socket, "socket", Short)
+                present = Presence(listening.detach(), stays=True)
+            present.begin({"endpoint": "here"}, lambda: False, lambda: None)
+            client = connect(place)
+        assert client is not None
+        client.setblocking(False)
+        greeting = await asyncio.get_running_loop().sock_recv(client, 1000)
+        assert b"here" in greeting
+        client.close()
+        present.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+    told = [record.message for record in caplog.records]
+    assert told == ["clients wait, for their connections cannot be taken: [Errno 24] " + MANY] * 3
+
+
+MANY = os.strerror(errno.EMFILE)

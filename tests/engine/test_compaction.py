@@ -112,3 +112,21 @@ def test_what_cannot_be_given_back_now_stays(
         giving.step()
     assert connection.execute("PRAGMA page_count").fetchone()[0] < 60
     connection.close()
+
+
+@in_loop
+async def test_a_journal_that_does_not_tell_its_room_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: compaction.Compaction, name: str) -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(compaction.Compaction, "_read", refuse)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        for _ in range(3):
+            task = running.submit(b"x" * 1000)
+            await engine.committed()
+            engine.apply(engine.state.delete_results(engine.now(), [task.payload_id]))
+            await engine.committed()

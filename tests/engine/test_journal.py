@@ -5,6 +5,7 @@ import contextlib
 import functools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,30 @@ def test_how_long_the_log_is_tells_whether_it_was_begun_anew(tmp_path: Path) -> 
         assert checkpointer.length > 0  # though all of it was copied: somebody may have written
         checkpointer.finish(connection)
         assert checkpointer.length == 0
+
+
+def test_the_log_is_copied_later_where_the_journal_cannot_be_opened_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(schema.open_journal(path, "normal")) as connection:
+        connection.execute("CREATE TABLE rows (number)")
+        checkpointer = checkpoints.Checkpointer(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoints.sqlite3, "connect", _refuse_to_open)
+            checkpointer.ask()
+            while checkpointer.running:
+                time.sleep(0.001)
+        assert checkpointer.length == 0
+        checkpointer.ask()
+        while checkpointer.running:
+            time.sleep(0.001)
+        assert checkpointer.length > 0
+        checkpointer.stop()
+
+
+def _refuse_to_open(*_: object, **__: object) -> None:
+    raise sqlite3.OperationalError("unable to open database file")
 
 
 @in_loop

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -23,10 +25,10 @@ from serving import Serving, serve, task_options
 
 from armoflow.config import INLINE_DATA_LIMIT
 from armoflow.engine.address import Address
-from armoflow.engine.agents import link, seat
+from armoflow.engine.agents import link, seat, worker_process
 from armoflow.engine.agents.agent_service import Execution
 from armoflow.engine.agents.link import WorkerLink
-from armoflow.engine.agents.worker_process import WorkerProcess
+from armoflow.engine.agents.worker_process import OutputLog, WorkerProcess
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.engine.services.call_log import CallLog
@@ -189,3 +191,25 @@ def test_a_folder_that_cannot_be_used_is_told_at_the_start(
     with pytest.raises(OptionError, match=r"--data-folder .*/file cannot be used: File exists"):
         asyncio.run(Server(options).start())
     assert "cleanly" not in caplog.text
+
+
+def test_a_log_that_cannot_be_begun_anew_is_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "LOG_LIMIT", 100)
+    log = OutputLog(tmp_path / "worker.log")
+    log.write(b"1" * 90)
+    with monkeypatch.context() as patched:
+        patched.setattr(OutputLog, "_open", _refuse)
+        for digit in b"23":
+            log.write(bytes([digit]) * 90)
+    log.write(b"4" * 90)
+    log.write(b"5" * 90)
+    assert log.tail() == "".join(digit * 90 for digit in "12345")
+    log.close()
+    older = (tmp_path / "worker.log.1").read_bytes()
+    assert (older[:1], (tmp_path / "worker.log").read_bytes()) == (b"4", b"5" * 90)
+
+
+def _refuse(_: OutputLog) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from armoflow.errors import EngineError
 from armoflow.system import temporary
 from armoflow.system.temporary import TemporaryDirectory, socket_directory
 from tests.faults.scripts import PATIENCE, Place, line_of, wait_for
@@ -56,6 +59,26 @@ def test_directories_of_another_user_stay(root: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "geteuid", lambda: dead.path.stat().st_uid + 1)
     temporary.sweep()
     assert dead.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "told"),
+    [
+        ("fcntl.flock", errno.ENOLCK, "files cannot be locked in {}: No locks available"),
+        ("os.open", errno.ENOSPC, "no file can be made in {}: No space left on device"),
+    ],
+)
+def test_a_place_without_locks_or_room_is_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch, broken: str, code: int, told: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"armoflow.system.temporary.{broken}", refuse)
+        with pytest.raises(EngineError, match=re.escape(told.format(root)) + ".*TMPDIR"):
+            TemporaryDirectory(root)
+    assert not list(root.iterdir())
 
 
 def test_making_and_sweeping_at_once(root: Path) -> None:

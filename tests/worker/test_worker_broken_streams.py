@@ -262,3 +262,65 @@ def test_a_lane_takes_plain_files_only(tmp_path: Path, kind: str) -> None:
         assert not [path for path in directory.rglob("output*") if path.is_symlink()]
 
     test(tmp_path)
+
+
+SAVED = ("pipe", "directory", "link", "garbage", "garbage inline", "odd items", "odd slots")
+
+
+def saves() -> Callable[..., Any]:
+    def save(kind: str, mark: str) -> None:
+        """Wait for a retry with what makes no sense as what was saved; then die in the next run."""
+        import os
+        import signal
+        import sys
+        import time
+        from pathlib import Path as Place
+
+        import msgpack as m
+
+        from armoflow.agent import lane_frames as f
+
+        if Place(mark).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        Place(mark).touch()
+        frame = sys._getframe()
+        while "task" not in frame.f_locals or not hasattr(frame.f_locals["task"], "serial"):
+            frame = frame.f_back  # type: ignore[assignment]
+        task = frame.f_locals["task"]
+        saved: object = [f"{sys.argv[4]}/saved", 5]
+        path = Place(f"{sys.argv[4]}/saved")
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "directory":
+            path.mkdir()
+            (path / "file").touch()
+        elif kind == "link":
+            path.symlink_to("/dev/zero")
+        elif kind == "garbage":
+            path.write_bytes(b"\xc1\xc1")
+        elif kind == "odd items":
+            path.write_bytes(m.packb([[[[1], 2]], None]))
+        elif kind == "odd slots":
+            path.write_bytes(m.packb([[[0, [[99, 1, 2]]]], [0, 5, 0]]))
+        else:
+            saved = b"\xc1\xc1"
+        due = time.monotonic_ns()
+        os.write(int(sys.argv[1]), m.packb([f.PAUSED, task.serial, 5, due, [[0, 1, due]], saved]))
+        time.sleep(60)
+
+    return save
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_what_a_child_saves_is_read_only_where_it_makes_sense(tmp_path: Path, kind: str) -> None:
+    """By the next process, and by the owner when that one dies; nobody waits for it."""
+
+    @on_a_lane(workers=1)
+    async def test(lane: Lane) -> None:
+        bad = lane.submit(call(saves(), kind, str(tmp_path / "mark"), settings=ONCE))
+        good = lane.submit(*(call(squares(), number) for number in range(9)))
+        (error,) = await lane.ended(bad)
+        assert isinstance(error, ErrorRecord) and error.kind == "died"
+        assert await lane.ended(good) == [number * number for number in range(9)]
+
+    test(tmp_path)

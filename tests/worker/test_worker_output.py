@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -198,6 +199,21 @@ def test_a_file_that_somebody_shortened_is_read_from_its_beginning(file: int) ->
     os.ftruncate(file, 0)
     os.write(file, b"after\n")
     assert read_all(reader) == ["after"]
+
+
+def test_a_file_that_cannot_be_shortened_is_read_on(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: int, length: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    reader = OutputReader(file, TOKEN)
+    os.write(file, open_mark(TOKEN, MINE))
+    for start in range(0, 2000, 100):
+        new = [f"{number:05}" for number in range(start, start + 100)]
+        os.write(file, "".join(f"{line}\n" for line in new).encode())
+        assert read_all(reader) == new
 
 
 def test_marks_and_lines_are_whole_wherever_a_read_ends(file: int) -> None:

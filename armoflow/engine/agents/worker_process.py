@@ -52,9 +52,10 @@ class OutputLog:
         del self._tail[:-TAIL_LIMIT]
         with contextlib.suppress(OSError):
             if self._file.tell() + len(data) > LOG_LIMIT:
-                self.path.replace(self.path.with_name(self.path.name + ".1"))
-                self._file.close()
-                self._file = self._open()
+                with contextlib.suppress(FileNotFoundError):  # a new one could not be opened before
+                    self.path.replace(self.path.with_name(self.path.name + ".1"))
+                full, self._file = self._file, self._open()
+                full.close()
             self._file.write(data)
 
     def tail(self, lines: int = 20) -> str:
