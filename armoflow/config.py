@@ -135,7 +135,11 @@ BUNDLE_TASKS = 32
 """Tasks that share a payload at most, where the engine can tell when it is needed no more."""
 
 BUNDLE_BYTES = 16 * KIB
-"""Bytes of the arguments in it, about: a process that runs one of the tasks gets all of it."""
+"""Bytes of the arguments in it, and of the ids of inputs, about: a process that runs one of the
+tasks gets all of it."""
+
+BUNDLES_KEPT = 16
+"""Shared payloads that a process keeps, the last ones: tasks of several run in turns."""
 
 CHUNK_BYTES = 2 * MIB
 """Upload chunk where the engine does not say; its own default (GetServiceConfiguration)."""

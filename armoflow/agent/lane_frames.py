@@ -8,9 +8,10 @@ while a task runs.
 ============  =========  =======================================================================
 owner, main   RUN        tasks, each ``[serial, task id, session id, expected outputs, payload,
                          folder, progress, passed, trace, refused]``, and the data of their inputs
-                         by result id; a payload that is None is that of the task before it,
-                         ``passed`` are inputs that a task before it in this process makes,
-                         ``refused`` says why it cannot have its requirements
+                         by result id; a payload that is a number was sent before (see
+                         ``armoflow.worker.recent_payloads``), ``passed`` are inputs that a
+                         task before it in this process makes, ``refused`` says why it cannot have
+                         its requirements
 owner, main   REPLY      number, success, value or error text
 owner, main   STOP
 owner, ctrl   RECALL     serials of tasks to give back unless they have been started

@@ -6,12 +6,14 @@ is created, completed, stored and deleted. Side by side they share one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgpack
 
-from armoflow.codec.container import Buffer, pack, unpack
+from armoflow import config
+from armoflow.codec.container import Buffer, pack, packed, unpack
 from armoflow.codec.payload import Payload
 from armoflow.codec.payload_layout import (
     FORMAT,
@@ -40,8 +42,9 @@ def pack_bundle(payloads: Iterable[tuple[str, Payload]]) -> list[Buffer]:
     """
     buffers: list[Buffer] = []
     shared: dict[bytes, int] = {}  # what several have in common stands in it once
+    # Each own part is packed for itself: a process reads those of the tasks that it runs.
     entries = [
-        [output, shared.setdefault(pack_shared(one), len(shared)), *pack_own(one, buffers)]
+        [output, shared.setdefault(pack_shared(one), len(shared)), packed(pack_own(one, buffers))]
         for output, one in payloads
     ]
     return pack([BUNDLE, list(shared), entries], buffers)
@@ -62,7 +65,7 @@ class PayloadBundle:
         try:
             _, shared, entries = header
             self._shared = [read_shared(each) for each in shared]
-            self._entries = {output: own for output, *own in entries}
+            self._entries = {output: (number, own) for output, number, own in entries}
         except (TypeError, ValueError, KeyError, msgpack.UnpackException) as error:
             raise EnvelopeError(f"stored data is not a bundle of payloads: {error}") from error
         self._buffers = buffers
@@ -82,18 +85,21 @@ class PayloadBundle:
         if entry is None:
             raise EnvelopeError(f"the payload has nothing for a task with outputs {[*outputs]}")
         try:
-            shared: SharedFields = self._shared[entry[0]]
-            return read_own(shared, entry[1:], self._buffers)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
+            number, own = entry
+            shared: SharedFields = self._shared[number]
+            return read_own(
+                shared, msgpack.unpackb(own, raw=False, strict_map_key=False), self._buffers
+            )
+        except (TypeError, ValueError, IndexError, KeyError, msgpack.UnpackException) as error:
             raise EnvelopeError(f"stored data is not a payload: {error}") from error
 
 
 class PayloadReader:
-    """Reads the payloads of tasks; the last bundle is read once."""
+    """Reads the payloads of tasks; the last bundles are read once."""
 
     def __init__(self) -> None:
-        self._data: Buffer = b""
-        self._bundle: PayloadBundle | None = None
+        # By identity: what is kept stays the same object.
+        self._read: OrderedDict[int, tuple[Buffer, PayloadBundle]] = OrderedDict()
 
     def read(self, data: Buffer, outputs: Sequence[str]) -> Payload:
         """The payload of the task that has these outputs.
@@ -101,13 +107,17 @@ class PayloadReader:
         Raises:
             EnvelopeError: If it cannot be read.
         """
-        if self._bundle is not None and data is self._data:
-            return self._bundle.payload(outputs)
+        known = self._read.get(id(data))
+        if known is not None:
+            return known[1].payload(outputs)
         header, buffers = unpack(data)
         if not _is_bundle(header):
             return read_alone(header, buffers)
-        self._data, self._bundle = data, PayloadBundle(header, buffers)
-        return self._bundle.payload(outputs)
+        bundle = PayloadBundle(header, buffers)
+        self._read[id(data)] = data, bundle
+        if len(self._read) > config.BUNDLES_KEPT:
+            self._read.popitem(last=False)
+        return bundle.payload(outputs)
 
 
 def read_payload(data: Buffer, outputs: Sequence[str]) -> Payload:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from armoflow.protocol.submission import Submission
 
 
+_ID_BYTES = 40
+"""Bytes that the id of an input takes in a payload, about."""
+
+
 def _prefix(task: Submission) -> str:
     if task.cached:
         return CACHED_PREFIX
@@ -59,14 +63,15 @@ def bundled(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
     bundle: list[Submission] = []
     size = 0
     for task in submissions:
-        fits = not task.payload_id and bool(task.outputs) and task.size <= config.BUNDLE_BYTES
-        full = len(bundle) >= config.BUNDLE_TASKS or size + task.size > config.BUNDLE_BYTES
+        weight = task.size + _ID_BYTES * len(task.inputs)
+        fits = not task.payload_id and bool(task.outputs) and weight <= config.BUNDLE_BYTES
+        full = len(bundle) >= config.BUNDLE_TASKS or size + weight > config.BUNDLE_BYTES
         if bundle and (full or not fits):
             yield bundle
             bundle, size = [], 0
         if fits:
             bundle.append(task)
-            size += task.size
+            size += weight
         else:
             yield [task]
     if bundle:

@@ -18,6 +18,7 @@ from armoflow.worker.data import DataSource
 from armoflow.worker.failures import UnreadableDataError
 from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark
 from armoflow.worker.passed import Passed
+from armoflow.worker.recent_payloads import ReceivedPayloads
 from armoflow.worker.runner import EngineTask, RunnerAgent
 from armoflow.worker.task_progress import TaskProgress
 
@@ -39,6 +40,7 @@ class Inbox:
         self._tasks_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._replies: dict[int, list[Any]] = {}
+        self._payloads = ReceivedPayloads()
 
     def pop(self) -> EngineTask | None:
         """The next task, None to stop.
@@ -95,7 +97,7 @@ class Inbox:
         for message in self._unpacker:
             kind = message[0]
             if kind == lane_frames.RUN:
-                tasks = _decode_tasks(message[1], message[2])
+                tasks = _decode_tasks(message[1], message[2], self._payloads)
                 for task in tasks:
                     if task.passed:
                         self.passed.expect(task.passed)
@@ -196,12 +198,11 @@ class OwnerAgent(RunnerAgent):
 
 
 def _decode_tasks(
-    entries: Sequence[Sequence[Any]], inputs: dict[str, DataSource]
+    entries: Sequence[Sequence[Any]], inputs: dict[str, DataSource], payloads: ReceivedPayloads
 ) -> list[EngineTask]:
     tasks = []
-    last: Any = None
-    for number, task_id, session, outputs, own, folder, progress, passed, trace, refused in entries:
-        last = payload = last if own is None else own
+    for number, task_id, session, outputs, payload, folder, progress, *rest in entries:
+        passed, trace, refused = rest
         done = None if progress is None else TaskProgress.decode(*progress)
         tasks.append(
             EngineTask(
@@ -209,7 +210,7 @@ def _decode_tasks(
                 task_id,
                 session,
                 outputs,
-                payload,
+                payloads.find(payload),
                 inputs,
                 folder,
                 done,

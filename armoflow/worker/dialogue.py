@@ -25,6 +25,7 @@ from armoflow.worker.heard import decode_done, decode_partial, is_of
 from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, SpoolEntry
+from armoflow.worker.recent_payloads import SentPayloads
 from armoflow.worker.work import Assignment, Cause, TaskEnding, overran
 
 _AFTER_OUTCOMES = (lane_frames.ABSENT, lane_frames.PAUSED)
@@ -87,6 +88,7 @@ class Dialogue:
         self._early: set[int] = set()
         self._recalls: deque[set[int]] = deque()
         self._answers: set[asyncio.Task[None]] = set()
+        self._payloads = SentPayloads()
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -94,12 +96,10 @@ class Dialogue:
         """Have tasks run, after those that the child has."""
         messages = []
         sources: dict[str, Any] = {}
-        payload: object = None
         for work in works:
             serial = next(self._serials)
             self.sent[serial] = work
-            messages.append(work.message(serial, same_payload=work.payload is payload))
-            payload = work.payload
+            messages.append(work.message(serial, self._payloads.name(work.payload)))
             sources.update(work.inputs)
         self._child.send(self._pack([lane_frames.RUN, messages, sources]))
 

@@ -27,7 +27,7 @@ _SELDOM_NANOSECONDS = 1_000_000
 _RARELY_NANOSECONDS = 5_000_000
 """How often is looked at what costs still more."""
 
-_CHECK_NANOSECONDS = 1_000_000
+_CHECK_NANOSECONDS = 2_000_000
 """How often is looked after tasks whose code reaches nothing of the process, at most: they can
 change something only through a method of what they are given."""
 

@@ -164,12 +164,12 @@ class Assignment:
             raise UnreadableDataError(f"cannot read a payload: {error}") from error
         return read_payload(content, self.outputs)
 
-    def message(self, serial: int, *, same_payload: bool = False) -> list[Any]:
+    def message(self, serial: int, payload: data.DataSource | int) -> list[Any]:
         """The task as it stands in a RUN message.
 
         Args:
             serial: Its number between child and owner.
-            same_payload: It has the payload of the task before it in the message.
+            payload: Its payload, or the place that it has at the child.
         """
         history, progress = self.past, None
         if history is not None:
@@ -182,7 +182,7 @@ class Assignment:
             self.task_id,
             self.session_id,
             self.outputs,
-            None if same_payload else self.payload,
+            payload,
             self.folder,
             progress,
             self.passed,

@@ -1,0 +1,38 @@
+"""What a process is sent once of payloads that several of its tasks share."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armoflow import config
+from armoflow.worker.recent_payloads import ReceivedPayloads, SentPayloads
+
+PAYLOADS = [bytes([number]) * 3 for number in range(config.BUNDLES_KEPT + 4)]
+LARGE = bytes(2 * config.BUNDLE_BYTES + 1)
+IN_A_FILE = ["/somewhere", 5]
+
+
+@given(st.lists(st.sampled_from([*PAYLOADS, LARGE, IN_A_FILE]), max_size=200))
+def test_what_is_found_is_what_was_to_be_sent(payloads: list[bytes | list[object]]) -> None:
+    sent, received = SentPayloads(), ReceivedPayloads()
+    assert [received.find(sent.name(one)) for one in payloads] == payloads
+
+
+def test_payloads_of_tasks_that_run_in_turns_are_sent_once() -> None:
+    sent = SentPayloads()
+    turns = PAYLOADS[: config.BUNDLES_KEPT] * 3
+    assert sum(isinstance(sent.name(one), bytes) for one in turns) == config.BUNDLES_KEPT
+
+
+def test_a_payload_that_was_not_needed_for_long_is_sent_again() -> None:
+    sent = SentPayloads()
+    for one in PAYLOADS:
+        sent.name(one)
+    assert sent.name(PAYLOADS[0]) is PAYLOADS[0]
+
+
+def test_neither_large_payloads_nor_those_in_files_are_kept() -> None:
+    sent = SentPayloads()
+    said = [sent.name(one) for one in (LARGE, IN_A_FILE, LARGE, IN_A_FILE)]
+    assert said == [LARGE, IN_A_FILE, LARGE, IN_A_FILE]
