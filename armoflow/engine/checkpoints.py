@@ -62,10 +62,14 @@ class Checkpointer:
         """Begin to copy, and again if that is being done already."""
         self.running = True
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, name="armoflow-checkpoints", daemon=True
-            )
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="armoflow-checkpoints", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no memory for one: the next time, perhaps
+                logger.warning(_NOT_COPIED, error)
+                self.running = False
+                return
+            self._thread = thread
         self._asked.set()
 
     def stop(self) -> None:

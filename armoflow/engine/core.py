@@ -367,7 +367,7 @@ class Engine:
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
-            room = Room(self.options.state_directory, self.options.room)
+            room = Room(self.options.state_directory, self.options.room, path)
             self.admission = Admission(self._journal, room)
             self.creation_order = CreationOrder(connection, self._journal, self.clock)
             self.row_blocks = RowBlocks(

@@ -43,6 +43,15 @@ def copy(source: Path, target: str | Path) -> None:
             shutil.copyfileobj(reading, writing, MIB)
 
 
+def move(source: str | Path, target: str | Path) -> None:
+    """Rename a file; the directory that it goes to is made if it is missing."""
+    try:
+        os.rename(source, target)  # noqa: PTH104 - no Path is made of a str on this hot path
+    except FileNotFoundError:
+        Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(source, target)  # noqa: PTH104
+
+
 def write_all(file: IO[bytes], data: bytes | bytearray) -> None:
     """Write all, however little the system takes at once."""
     with memoryview(data) as view:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from armoflow.config import INLINE_DATA_LIMIT, MIB
-from armoflow.engine.data_files import copy, create, write_all
+from armoflow.engine.data_files import copy, create, move, write_all
 from armoflow.engine.faults import StorageError
 from armoflow.engine.holding import OBJECTS
 from armoflow.engine.journal import Journal
@@ -82,7 +82,8 @@ class ObjectStore:
         """Learn the files that results name by these keys; remove all other files."""
         files = {key for key in keys if key & 1}
         shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(parents=True)
+        # A folder that a worker has left so that it cannot be removed may still be in it.
+        self.staging.mkdir(parents=True, exist_ok=True)
         self._directory.mkdir(exist_ok=True)
         for path in self._directory.glob("*/*"):
             key = int(path.name, 16) if _FILE_NAME.fullmatch(path.name) else -1
@@ -148,19 +149,25 @@ class ObjectStore:
         self._next_key += 2
         target = self._path(key)
         try:
-            found = os.lstat(path)
+            move(path, target)
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError)
+            place = path if gone else error.filename2 or error.filename or path
+            raise StorageError(error, place) from error
+        try:
+            # Who announced it cannot put anything else into its place any more.
+            found = os.lstat(target)
             if not stat.S_ISREG(found.st_mode) or (size is not None and found.st_size != size):
                 what = "plain file" if size is None else f"plain file of {size} bytes"
                 raise StateError("INVALID_ARGUMENT", f"{path} is no {what}")
             with suppress(PermissionError):  # a worker may run as somebody else
-                os.chmod(path, STORED_MODE)  # noqa: PTH101 - see below
-            try:
-                os.rename(path, target)  # noqa: PTH104 - no Path is made of a str on this hot path
-            except FileNotFoundError:
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.rename(path, target)  # noqa: PTH104
-        except OSError as error:
-            raise StorageError(error, error.filename2 or error.filename or path) from error
+                os.chmod(target, STORED_MODE)  # noqa: PTH101 - see data_files.move
+        except (OSError, StateError) as error:
+            with suppress(OSError):
+                move(target, path)
+            if isinstance(error, OSError):
+                raise StorageError(error, path) from error
+            raise
         self._files[key] = found.st_size
         self._journal.put_file(target)
         return Stored(key.to_bytes(OPAQUE_LENGTH, "big"), found.st_size)

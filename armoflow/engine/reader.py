@@ -8,13 +8,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 
 from armoflow.engine.faults import StorageError, passes
 from armoflow.engine.schema import CACHE_KIB
+from armoflow.system.threads import Threads
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Reader:
         self._uri = f"{path.absolute().as_uri()}?mode=ro"
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="armoflow-reader")
+        self._executor = Threads(threads, "armoflow-reader")
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``function`` in a thread; all its reads see one state of the journal.

@@ -26,6 +26,7 @@ from armoflow.system.ending import ending_at_once, watch_signals
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
 from armoflow.system.meeting import leave
+from armoflow.system.threads import Threads
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -118,8 +119,9 @@ async def _run(
     stays: bool,
 ) -> int:
     try:
+        asyncio.get_running_loop().set_default_executor(Threads(None, "armoflow"))
         server = Server(options)
-    except (ArmoflowError, OSError) as error:
+    except (ArmoflowError, OSError, RuntimeError) as error:
         _say(error, alive, tell)
         return EXIT_USAGE
     reload = None if options.access.users_file is None else server.reload_users

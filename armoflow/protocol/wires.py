@@ -66,7 +66,8 @@ class SocketWire(Wire, asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send a message; only while it is ready."""
-        self._transport.write(framed((message,)))
+        if not self._transport.is_closing():  # that it is lost is told in a moment
+            self._transport.write(framed((message,)))
 
     def close(self) -> None:
         """End it; nothing more is heard."""

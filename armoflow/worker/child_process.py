@@ -220,6 +220,8 @@ class ChildProcess:
             self.listener.on_messages(self, read(self._unpacker))
         except BrokenStreamError as error:
             self.break_off(error)
+        except MemoryError as error:  # what was read is lost: others do what it had
+            self.break_off(BrokenStreamError(f"there is no memory to read it {error}".strip()))
 
     def _on_control(self) -> None:
         try:

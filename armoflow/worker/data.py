@@ -55,6 +55,15 @@ def write(path: str, parts: Sequence[DataPart]) -> StagedFile:
     return StagedFile(path, write_parts(path, parts))
 
 
+def write_own(path: str, parts: Sequence[DataPart]) -> StagedFile:
+    """The same in this process's own directory, made again should somebody have swept it."""
+    try:
+        return write(path, parts)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+        return write(path, parts)
+
+
 class FetchedData:
     """Data that tasks name without depending on it, kept between tasks: least recent goes first.
 

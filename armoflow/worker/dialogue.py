@@ -242,12 +242,13 @@ class Dialogue:
             else:
                 effects = None
                 kind, error = message[3:]
+        ending = TaskEnding(work, effects, error, kind, message[2] * 1e-9)
         serial = message[1]
         del sent[serial]
         self.heard += 1
         if self.partial:
             self.partial.pop(serial, None)
-        return TaskEnding(work, effects, error, kind, message[2] * 1e-9)
+        return ending
 
     def _find(self, serial: int) -> Assignment | None:
         """The task that the child speaks of; None if its end was read from the memory before.

@@ -472,8 +472,9 @@ class Runner:
             effects.data[output] = self._stage(task, output, parts)
 
     def _stage(self, task: EngineTask, result_id: str, parts: Sequence[DataPart]) -> StagedFile:
-        folder = self._directory if task.folder is None else task.folder
-        return data.write(f"{folder}/{result_id}", parts)
+        if task.folder is not None:
+            return data.write(f"{task.folder}/{result_id}", parts)
+        return data.write_own(f"{self._directory}/{result_id}", parts)
 
 
 def _tries(task_id: str) -> int:

@@ -31,6 +31,7 @@ from armoflow.system.ending import Ending, watch_signals
 from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
 from armoflow.system.printer import Printer
+from armoflow.system.threads import Threads
 from armoflow.worker.addresses import Addresses, target
 from armoflow.worker.environment import worker_environment
 from armoflow.worker.log_format import FORMATS, Format, LineHandler, lines_of
@@ -200,6 +201,7 @@ async def _main(
 ) -> int:
     told = watch_signals(addresses.remove_worker_socket)
     try:
+        asyncio.get_running_loop().set_default_executor(Threads(None, "armoflow"))
         await serve(addresses, told, grace=grace, written=written)
     except (ArmoflowError, OSError, RuntimeError) as error:
         path = error.filename if isinstance(error, OSError) else None

@@ -160,7 +160,7 @@ class Spares:
         self._timer = None
         try:
             self._spare = self._spawn(self, USUAL)
-        except OSError as error:  # who needs one tries again, and tells
+        except (OSError, MemoryError) as error:  # who needs one tries again, and tells
             logger.warning("a spare worker process cannot be started: %s", error)
 
     def _spawn(self, listener: ChildListener, home: Home) -> ChildProcess:

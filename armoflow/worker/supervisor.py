@@ -192,7 +192,7 @@ class ChildSupervisor:
         if self._child is None:
             try:
                 self._child = self._spares.take(self, self._next_home())
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self._dying = True
                 self._settling = self._run(self._try_later(error))
                 return
@@ -375,7 +375,7 @@ class ChildSupervisor:
                 return [refuse(self._backlog.popleft(), reason)]
         return []
 
-    async def _try_later(self, error: OSError) -> None:
+    async def _try_later(self, error: OSError | MemoryError) -> None:
         """A process could not be made: try again after a pause, or give up what waits for it."""
         reason = self._troubles.cannot_make(error)
         outcomes: list[TaskEnding] = []

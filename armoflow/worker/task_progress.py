@@ -125,7 +125,7 @@ def save(before: Job | None, job: Job, fold: Fold | None, path: str) -> data.Dat
     if len(content) <= config.INLINE_DATA_LIMIT:
         return content
     try:
-        staged = data.write(path, [content])
+        staged = data.write_own(path, [content])
     except OSError:  # no room
         return None
     return [staged.path, staged.size]

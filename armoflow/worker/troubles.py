@@ -39,9 +39,10 @@ class Troubles:
         """A process died before it was ready; why to give up, or None to try again."""
         return self._count(death.describe("a worker process cannot start: it ended"))
 
-    def cannot_make(self, error: OSError) -> str | None:
+    def cannot_make(self, error: OSError | MemoryError) -> str | None:
         """A process could not be made: no room, no memory; why to give up, or None to try again."""
-        what = describe(error, error.filename) if error.filename else str(error)
+        path = error.filename if isinstance(error, OSError) else None
+        what = describe(error, path) if path else str(error) or "no memory left"
         return self._count(f"a worker process cannot be started: {what}")
 
     def _count(self, reason: str) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from armoflow.engine import postponed, room
 from armoflow.engine.address import Address, check_free
 from armoflow.engine.agents.agent_service import AgentService, Execution
 from armoflow.engine.faults import StorageError, passes
-from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
+from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, StateError, TaskStatus
 from armoflow.engine.room import Room
 from armoflow.engine.uploads import ObjectWriter
 from armoflow.errors import EngineError, OptionError
@@ -109,6 +110,36 @@ async def test_new_work_leaves_room_to_delete_what_is_there(
             await asyncio.sleep(0.001)
         await engine.admission.admit()
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+@in_loop
+async def test_new_work_is_refused_while_the_journal_is_not_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be written, and would be lost: what is under way ends all the same."""
+    monkeypatch.setattr(room, "LOOKS", 0.0)
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    async with Running(state, room=1) as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit()
+        running.take()
+        await engine.admission.admit()
+        for replaced in (False, True):
+            state.rename(elsewhere)
+            if replaced:
+                state.mkdir()
+                (state / "journal.db").touch()
+            with pytest.raises(StateError, match=r"journal\.db was removed, moved") as caught:
+                await engine.admission.admit()
+            assert caught.value.code == "FAILED_PRECONDITION" and "--state" in str(caught.value)
+            if replaced:
+                engine.complete([(task.id, Effects(data={task.outputs[0]: b"1"}))])
+                await engine.admission.promise(engine.committed())
+                assert status_of(running, task) is ResultStatus.COMPLETED
+                shutil.rmtree(state)
+            elsewhere.rename(state)
+            await engine.admission.admit()
 
 
 def test_a_disk_that_does_not_tell_has_room(
@@ -522,6 +553,24 @@ async def test_directories_that_were_swept_are_made_again(tmp_path: Path) -> Non
         path = await engine.objects.read(stored.opaque_id)
         assert isinstance(path, Path) and path.read_bytes() == b"x" * LARGE
         assert path.stat().st_mode & 0o777 == 0o400
+
+
+@in_loop
+async def test_a_folder_that_cannot_be_removed_keeps_no_engine_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may leave one without rights in its data folder."""
+    left = tmp_path / "staging" / "token" / "left"
+    async with Running(tmp_path):
+        left.mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        async with Running(tmp_path) as running:
+            running.open_session()
+            running.engine.objects.put(b"x" * LARGE)
+            await running.engine.committed()
+    async with Running(tmp_path):
+        assert not left.exists()
 
 
 @in_loop

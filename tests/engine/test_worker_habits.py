@@ -33,6 +33,7 @@ from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.server import Server, ServerOptions
 from armoflow.engine.services.call_log import CallLog
 from armoflow.errors import OptionError
+from tests.conftest import SmallDisk
 from tests.faults.scripts import wait_for
 
 WORKER = Path(__file__).parent / "workers" / "leaves.py"
@@ -149,32 +150,55 @@ async def test_why_a_worker_is_not_ready_is_told(
 
 
 @in_loop
-async def test_a_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_on_another_disk(tmp_path: Path, small_disk: SmallDisk) -> None:
     """What is laid there comes from the store by a copy, what is large goes there by one."""
-    from armoflow.engine.agents import agent_service
-
-    moved = []
-
-    def move(source: str, target: Path) -> None:
-        moved.append(target)
-        target.write_bytes(Path(source).read_bytes())
-
-    monkeypatch.setattr(agent_service.shutil, "move", move)
+    elsewhere = small_disk.root / "elsewhere"
     async with Running(tmp_path / "state") as running:
         running.open_session()
         task = running.submit(b"payload")
         record = running.engine.state.tasks[task.id]
-        execution = Execution(running.engine, record, tmp_path / "elsewhere")
+        execution = Execution(running.engine, record, elsewhere)
         await execution.prepare()
         assert (execution.folder / task.payload_id).read_bytes() == b"payload"
-        assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [execution.token]
+        assert [path.name for path in elsewhere.iterdir()] == [execution.token]
         (execution.folder / task.outputs[0]).write_bytes(bytes(LARGE))
         execution.notified[task.outputs[0]] = None
-        effects = await execution.collect()
-        assert [data.path for data in effects.staged_files()] == [str(moved[0])]
+        (staged,) = (await execution.collect()).staged_files()
+        copied = Path(staged.path)
+        assert copied.parent == running.engine.objects.staging and staged.size == LARGE
+        assert copied.read_bytes() == bytes(LARGE)
         await execution.discard()
         assert not execution.folder.exists()
-        assert not moved[0].exists()  # nobody took it over
+        assert not copied.exists()  # nobody took it over
+
+
+@pytest.mark.parametrize("on_another_disk", [False, True], ids=["beside", "elsewhere"])
+@in_loop
+async def test_an_output_that_is_a_link_to_a_file_of_the_worker_is_copied(
+    tmp_path: Path, small_disk: SmallDisk, on_another_disk: bool
+) -> None:
+    """The worker goes on using that: neither is its mode changed, nor is the result later."""
+    elsewhere = small_disk.root / "elsewhere" if on_another_disk else None
+    async with Running(tmp_path / "state") as running:
+        engine = running.engine
+        running.open_session()
+        task = running.submit(b"payload")
+        running.take()
+        execution = Execution(engine, engine.state.tasks[task.id], elsewhere)
+        await execution.prepare()
+        own = execution.folder.parent / "own"
+        own.write_bytes(b"1" * LARGE)
+        mode = own.stat().st_mode
+        os.link(own, execution.folder / task.outputs[0])
+        execution.notified[task.outputs[0]] = None
+        await execution.collect()
+        engine.complete([(task.id, execution.effects)])
+        await execution.discard()
+        own.write_bytes(b"2" * LARGE)
+        stored = await engine.objects.read(engine.state.results[task.outputs[0]].opaque_id)
+        assert isinstance(stored, Path) and stored.read_bytes() == b"1" * LARGE
+        assert stored.stat().st_mode & 0o777 == 0o400 and own.stat().st_mode == mode
+        own.unlink()
 
 
 def test_a_folder_that_cannot_be_used_is_told_at_the_start(

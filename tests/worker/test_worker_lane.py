@@ -52,6 +52,22 @@ async def test_nothing_is_put_behind_a_task_that_takes_long(lane: Lane) -> None:
     assert not seat.held_up
 
 
+@on_a_lane(workers=1)
+async def test_directories_that_were_swept_are_made_again(lane: Lane) -> None:
+    """Whoever cleans up temporary files may find them old."""
+
+    def large(sweeps: str) -> bytes:
+        import shutil
+
+        if sweeps:
+            shutil.rmtree(sweeps)
+        return bytes(100_000)
+
+    directory = lane.directory / "state" / "agents"
+    tasks = lane.submit(call(large, str(directory)), call(large, ""))
+    assert await lane.ended(tasks) == [bytes(100_000)] * 2
+
+
 @on_a_lane(memory_limit=1)
 async def test_data_that_is_not_in_memory_is_read(lane: Lane) -> None:
     def add(left: int, right: int) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -20,6 +21,7 @@ from armonik.protogen.worker.agent_service_pb2_grpc import AgentServicer
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, ResultData, StagedFile
 from armoflow.config import INLINE_DATA_LIMIT, MESSAGE_LIMIT, TEXT_LIMIT
+from armoflow.content import copy_new
 from armoflow.engine.agents.legacy import CreationStream, CutShortError, DisorderError
 from armoflow.engine.commits import check_own
 from armoflow.engine.core import Engine
@@ -124,21 +126,44 @@ class Execution:
 
         Raises:
             OSError: If a file that the worker announced is gone, or no plain file.
+            StorageError: If one cannot be brought where the store can take it over.
         """
         paths = [str(self.folder / result_id) for result_id in self.notified]
-        read = _read_or_nothing if self._engine.options.strict else _read_plain
-        data = await asyncio.to_thread(lambda: [self._bring(read(path)) for path in paths])
+        data = await asyncio.to_thread(lambda: [*map(self._bring, paths)])
         self.effects.data.update(zip(self.notified, data, strict=True))
         return self.effects
 
-    def _bring(self, data: ResultData) -> ResultData:
-        """Data where the store can take it over: another folder may be on another disk."""
-        if self._base is None or isinstance(data, bytes):
-            return data
-        place = self._engine.objects.staging_path()
-        self._brought.append(place)
-        shutil.move(data.path, place)
-        return StagedFile(str(place), data.size)
+    def _bring(self, path: str) -> ResultData:
+        """The data in a file that a worker wrote: its bytes, or where the store can take it over.
+
+        Raises:
+            OSError: If it is gone, or no plain file.
+            StorageError: If it cannot be brought there.
+        """
+        try:
+            fd = open_plain(path)
+        except FileNotFoundError:
+            if self._engine.options.strict:
+                return b""  # as it is to the reference engine
+            raise
+        try:
+            found = os.fstat(fd)
+            if found.st_size <= INLINE_DATA_LIMIT:
+                return os.read(fd, INLINE_DATA_LIMIT)
+            # What has another name, too, is somebody's who may go on using it: that is copied.
+            own = found.st_nlink == 1
+            if own and self._base is None:
+                return StagedFile(path, found.st_size)
+            place = self._engine.objects.staging_path()
+            self._brought.append(place)
+            try:
+                if not (own and _renamed(path, place)):
+                    copy_new(fd, str(place), executable=False)
+            except OSError as error:
+                raise StorageError(error, place) from error
+            return StagedFile(str(place), found.st_size)
+        finally:
+            os.close(fd)
 
     async def discard(self) -> None:
         """Remove the data folder, and what was not taken over."""
@@ -366,28 +391,15 @@ def _merge(base: ApiOptions | None, own: ApiOptions | None, *, strict: bool) -> 
     return own if base is None else merge_options(base, own, strict=strict)
 
 
-def _read_plain(path: str) -> ResultData:
-    """The data in a file that a worker wrote: its bytes, or where they are if they are many.
-
-    Raises:
-        OSError: If it is gone, or no plain file.
-    """
-    fd = open_plain(path)
+def _renamed(path: str, place: Path) -> bool:
+    """Move a file to the store's disk; False if it is on another one."""
     try:
-        size = os.fstat(fd).st_size
-        if size > INLINE_DATA_LIMIT:
-            return StagedFile(path, size)
-        return os.read(fd, INLINE_DATA_LIMIT)
-    finally:
-        os.close(fd)
-
-
-def _read_or_nothing(path: str) -> ResultData:
-    """The same; a file that is gone is empty, as it is to the reference engine."""
-    try:
-        return _read_plain(path)
-    except FileNotFoundError:
-        return b""
+        os.rename(path, place)  # noqa: PTH104 - in a thread
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _mode(path: Path) -> int | None:

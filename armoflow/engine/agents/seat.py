@@ -396,8 +396,8 @@ class Seat:
             return ExecutionFailure("the worker's reply has no output")
         try:
             await execution.collect()
-        except OSError as error:
-            return ExecutionFailure(f"a result that the worker announced cannot be read: {error}")
+        except (OSError, StorageError) as error:
+            return _not_collected(error)
         return None
 
     async def _judge(self, link: WorkerLink, code: Any) -> ExecutionFailure:
@@ -437,6 +437,12 @@ class Seat:
             logger.debug("task %s is not given back: %s", task.id, error)
         else:
             self._engine.apply(changes)
+
+
+def _not_collected(error: OSError | StorageError) -> ExecutionFailure:
+    if isinstance(error, StorageError):
+        return ExecutionFailure(str(error))
+    return ExecutionFailure(f"a result that the worker announced cannot be read: {error}")
 
 
 def _request(execution: Execution) -> Any:

@@ -202,6 +202,8 @@ class Connection:
                     self._carry_out(number, frame, self._submit, checked=True)
             except StateError as error:
                 self.replies.refuse(number, error)
+            except Exception as error:
+                self.replies.fail(number, error)
             finally:
                 unlink(written)  # those that were adopted are elsewhere
 

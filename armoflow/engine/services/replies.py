@@ -119,6 +119,12 @@ class Replies:
         ids = list(getattr(error, "result_ids", None) or ())
         self.send([number, Kind.REFUSED, error.code, str(error)[:STATUS_TEXT_LIMIT], ids])
 
+    def fail(self, number: int, error: Exception) -> None:
+        """A request ended in what it should not have: it is answered all the same."""
+        logger.error("an answer failed", exc_info=error)
+        text = f"the answer cannot be given: {type(error).__name__}: {error}"
+        self.refuse(number, StateError("INTERNAL", text))
+
     def reply_when(self, number: int, committed: asyncio.Future[None], value: Any = None) -> None:
         """A request is carried out once that is committed."""
         if self._engine.admission.fault is not None:
@@ -154,9 +160,7 @@ class Replies:
             except StateError as error:
                 self.refuse(number, error)
             except Exception as error:
-                logger.exception("an answer failed")
-                text = f"the answer cannot be given: {type(error).__name__}: {error}"
-                self.refuse(number, StateError("INTERNAL", text))
+                self.fail(number, error)
 
         self.run(run())
 

@@ -64,11 +64,27 @@ class StreamSocket:
         for stream in list(self._streams):
             stream.end("UNAVAILABLE", ENDING)
 
-    def _accept(self) -> _Stream:
-        self._calls.record("Extension/Connect")
-        stream = _Stream(self._engine, self._calls, self._streams.discard)
-        self._streams.add(stream)
+    def _accept(self) -> asyncio.BaseProtocol:
+        try:
+            stream = _Stream(self._engine, self._calls, self._streams.discard)
+            self._streams.add(stream)
+            self._calls.record("Extension/Connect")
+        except MemoryError as error:  # raised from here, it would be the last one to be accepted
+            logger.error("a client cannot be served, it has to connect again: %s", error)
+            return _NO_STREAM
         return stream
+
+
+class _NoStream(asyncio.Protocol):
+    """Of a client that cannot be served now."""
+
+    def connection_made(self, transport: Any) -> None:
+        """It has connected: it may try again."""
+        transport.abort()
+
+
+_NO_STREAM = _NoStream()
+"""Made beforehand: there may be no memory for one."""
 
 
 class _Stream(asyncio.Protocol):
@@ -168,5 +184,7 @@ class _Stream(asyncio.Protocol):
         if connection.replies.overflowed:
             logger.info("a stream is cut off: %s", NOT_READING)
             self._transport.abort()
+        elif self._transport.is_closing():
+            connection.close()  # that it is lost is told in a moment
         elif self._writable and connection.replies.waiting:
             self._transport.write(framed(connection.replies.gathered()))
