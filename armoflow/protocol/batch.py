@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import itertools
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -30,6 +31,7 @@ from armoflow.protocol.frames import (
     CONSTANT_PREFIX,
     NAME_LIMIT,
     SESSION_ENDED,
+    TAKEN_OVER,
     Kind,
 )
 from armoflow.protocol.portions import chunks
@@ -105,7 +107,7 @@ class BatchTransport:
         if self._joined:
             self._said = await self._sessions.introduce()
         self._staging = said.get("staging")
-        known = ("frees_payloads", "shares_payloads")
+        known = ("fences", "frees_payloads", "shares_payloads")
         said_too = {name.replace("_", "-") for name in known if said.get(name)}
         self.info = dataclasses.replace(self._said, extensions=frozenset({"batch", *said_too}))
 
@@ -166,13 +168,19 @@ class BatchTransport:
             for task in submissions
         ]
         levels = [encode_options(option) for option in options]
+        submit = functools.partial(self._ask, Kind.SUBMIT, session_id)
         if note is not None:
-            await note.confirm()
+            if self.info.fences:
+                submit = functools.partial(self._ask, Kind.FENCED, session_id, note.fence)
+            else:
+                await note.confirm()
         try:
-            await self._ask(Kind.SUBMIT, session_id, results, levels, tasks, payloads)
+            await submit(results, levels, tasks, payloads)
         except RefusedError as error:
             if error.result_ids:
                 raise InputsAbortedError(error.result_ids) from error
+            if note is not None and error.code == TAKEN_OVER:
+                await note.confirm(anew=True)
             raise
         await asyncio.gather(
             *(self._upload(session_id, payload_id, parts) for payload_id, parts in large)

@@ -39,6 +39,11 @@ class EngineInfo:
         return "shares-payloads" in self.extensions
 
     @property
+    def fences(self) -> bool:
+        """Whether it refuses the tasks of who has been overtaken; else that is asked before."""
+        return "fences" in self.extensions
+
+    @property
     def keeps_payloads(self) -> bool:
         """Whether a task's payload is there still when it has ended well, for certain."""
         return "batch" in self.extensions and not self.frees_payloads

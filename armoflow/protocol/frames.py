@@ -11,7 +11,8 @@ what tasks write as ``[0, PASSAGES, ...]``.
 =========  ==========================================================  =========================
 kind       request                                                     reply
 =========  ==========================================================  =========================
-HELLO      protocol version, whether the client shares the machine     ``{"frees_payloads": ...,
+HELLO      protocol version, whether the client shares the machine     ``{"fences": ...,
+                                                                       "frees_payloads": ...,
                                                                        "shares_payloads": ...,
                                                                        "staging": ...}``
 WATCH      session id                                                  after it, changes come; while
@@ -33,20 +34,25 @@ INTRODUCE  nothing                                                     ``{"core_
 OPEN       options, partitions                                         a session's id
 CLOSE      session id                                                  once committed
 STOP       session id                                                  once committed
+FENCED     session id, name, and the rest of a SUBMIT                  once committed
 =========  ==========================================================  =========================
 
-The last four are taken on a socket only, where whoever is connected may do everything: there they
-stand for the calls with which a client begins and ends, so that it needs no gRPC. What the engine
-says of itself; CreateSession, with a lease; CloseSession, which deletes what need not stay;
-CancelSession.
+INTRODUCE, OPEN, CLOSE and STOP are taken on a socket only, where whoever is connected may do
+everything: there they stand for the calls with which a client begins and ends, so that it needs no
+gRPC. What the engine says of itself; CreateSession, with a lease; CloseSession, which deletes what
+need not stay; CancelSession.
 
 A SUBMIT creates results, submits tasks and completes payloads in this order, as one change, and may
 be repeated: ids are the client's, taken from a random range, so that what exists is recognised.
-Storing data is a SUBMIT without tasks. A change is ``[id, status, size, data, failure, seconds
-that the task ran]``, None where there is nothing to say. Large data of a client on the same
-machine goes through files: it writes into the directory ``staging``, and the engine takes the file
-over, or refuses it with DATA_LOSS if it is not there (any more). Elsewhere it goes through
-UploadResultData and DownloadResultData.
+Storing data is a SUBMIT without tasks. A FENCED creates no task once a client has made a result of
+that name in the session, and is refused with ALREADY_EXISTS then. The name begins with
+``SAY_PREFIX``: whoever takes a run over makes such a result, and what its planner has under way, or
+sends when it wakes up, comes too late.
+
+A change is ``[id, status, size, data, failure, seconds that the task ran]``, None where there is
+nothing to say. Large data of a client on the same machine goes through files: it writes into the
+directory ``staging``, and the engine takes the file over, or refuses it with DATA_LOSS if it is not
+there (any more). Elsewhere it goes through UploadResultData and DownloadResultData.
 """
 
 from __future__ import annotations
@@ -118,7 +124,11 @@ class Kind(IntEnum):
     OPEN = 14
     CLOSE = 15
     STOP = 16
+    FENCED = 17
 
+
+TAKEN_OVER = "ALREADY_EXISTS"
+"""Code of the refusal of a FENCED whose name is taken."""
 
 SESSION_ENDED = "ABORTED"
 """Code of the refusal of what comes for a session whose lease has run out."""
@@ -168,6 +178,9 @@ PAYLOAD_PREFIX = "payload/"
 CONSTANT_PREFIX = "shared/"
 """Of what is stored once for many tasks: code, large arguments, values that were put."""
 
+SAY_PREFIX = f"{CONSTANT_PREFIX}manifest/from/"
+"""Of what takes the say in a run from those who had it; the number of the plan follows."""
+
 VALUE_LABEL = "armoflow_value"
 """The option of a session that holds the name of the value in it: nobody ends it but by its age."""
 
@@ -203,19 +216,20 @@ OPTIONS = Named(
 )
 """Task options by field name, wherever they come from."""
 
+_SUBMITTED: Mapping[str, Shape] = {
+    "results": ListOf(Record(id=ID, name=_NAME), FRAME_ENTRIES),
+    "options": ListOf(Optional(OPTIONS), FRAME_ENTRIES),
+    "tasks": ListOf(
+        Record(id=ID, payload=_KEY, dependencies=_KEYS, outputs=_KEYS, options=SIZE),
+        FRAME_ENTRIES,
+    ),
+    "payloads": ListOf(Record(id=_KEY, data=Either(_FILE)), FRAME_ENTRIES),
+}
+
 REQUESTS: Mapping[int, Record] = {
     Kind.HELLO: Record(version=Integer(), local=FLAG),
     Kind.WATCH: Record(session=_KEY),
-    Kind.SUBMIT: Record(
-        session=_KEY,
-        results=ListOf(Record(id=ID, name=_NAME), FRAME_ENTRIES),
-        options=ListOf(Optional(OPTIONS), FRAME_ENTRIES),
-        tasks=ListOf(
-            Record(id=ID, payload=_KEY, dependencies=_KEYS, outputs=_KEYS, options=SIZE),
-            FRAME_ENTRIES,
-        ),
-        payloads=ListOf(Record(id=_KEY, data=Either(_FILE)), FRAME_ENTRIES),
-    ),
+    Kind.SUBMIT: Record(session=_KEY, **_SUBMITTED),
     Kind.FETCH: Record(results=_KEYS),
     Kind.POLL: Record(results=_KEYS),
     Kind.FAILURES: Record(results=_KEYS),
@@ -226,6 +240,7 @@ REQUESTS: Mapping[int, Record] = {
     Kind.OPEN: Record(options=OPTIONS, partitions=ListOf(_NAME, FRAME_ENTRIES)),
     Kind.CLOSE: Record(session=_KEY),
     Kind.STOP: Record(session=_KEY),
+    Kind.FENCED: Record(session=_KEY, name=_NAME, **_SUBMITTED),
 }
 """What follows number and kind in a request."""
 
@@ -257,7 +272,9 @@ REFUSAL = Record(code=_NAME, message=_ERROR, results=_IDS)
 """What follows number and kind where a request is refused."""
 
 REPLIES: Mapping[int, Shape] = {
-    Kind.HELLO: Named({"frees_payloads": FLAG, "shares_payloads": FLAG, "staging": _NAME}),
+    Kind.HELLO: Named(
+        {"fences": FLAG, "frees_payloads": FLAG, "shares_payloads": FLAG, "staging": _NAME}
+    ),
     Kind.FETCH: ListOf(Optional(Either(_FILE, Record())), FRAME_ENTRIES),
     Kind.POLL: ListOf(_CHANGE, FRAME_ENTRIES),
     Kind.FAILURES: ListOf(Record(result=ID, task=ID, status=_NAME, error=_ERROR), FRAME_ENTRIES),
@@ -276,6 +293,7 @@ REPLIES: Mapping[int, Shape] = {
     Kind.OPEN: ID,
     Kind.CLOSE: _NOTHING,
     Kind.STOP: _NOTHING,
+    Kind.FENCED: _NOTHING,
 }
 """The values of replies, by the kind of their requests."""
 

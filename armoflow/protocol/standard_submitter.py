@@ -75,8 +75,7 @@ class StandardSubmitter:
             await self._upload(session_id, submissions)
         if note is not None:
             await self._store(session_id, note)
-            await note.confirm()
-        await self._submit(session_id, submissions, named)
+        await self._submit(session_id, submissions, named, note)
         self._transport.begun(session_id)
         await self._upload(session_id, submissions)
 
@@ -183,7 +182,11 @@ class StandardSubmitter:
         await asyncio.gather(*(upload(task) for task in submissions if not task.stored))
 
     async def _submit(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None,
     ) -> None:
         request = tasks_common_pb2.SubmitTasksRequest(session_id=session_id)
         options = functools.cache(messages.task_options)  # most tasks of a batch have the same
@@ -200,12 +203,17 @@ class StandardSubmitter:
         async def settled() -> list[str] | None:
             nonlocal repeated
             repeated = True
-            return await self._already_submitted(session_id, submissions, named)
+            taken = await self._already_submitted(session_id, submissions, named, note)
+            if taken is None and note is not None:
+                await note.confirm()  # the call is made again, however long the last one took
+            return taken
 
         refusal: EngineError | None = None
 
         async def attempt() -> Any:
             nonlocal refusal
+            if note is not None:
+                await note.confirm()
             try:
                 return await self._transport.call(
                     self._tasks.SubmitTasks, request, "submitting tasks", settled=settled
@@ -227,7 +235,11 @@ class StandardSubmitter:
             task.task_id = task_id
 
     async def _already_submitted(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None,
     ) -> list[str] | None:
         """The ids of the tasks if an earlier call took effect; a batch is submitted whole."""
         deadline = asyncio.get_running_loop().time() + CREATING_PATIENCE
@@ -249,7 +261,7 @@ class StandardSubmitter:
             await self._transport.cancel_tasks(session_id, lost)
         except EngineError as error:
             logger.warning("they were not cancelled: %s", error)  # their payloads never come
-        await self._replace(session_id, submissions, named)
+        await self._replace(session_id, submissions, named, note)
         return [task.task_id for task in submissions]
 
     async def _creating(self, task_ids: Sequence[str]) -> bool:
@@ -262,7 +274,11 @@ class StandardSubmitter:
         return False
 
     async def _replace(
-        self, session_id: str, submissions: Sequence[Submission], named: Callable[[], None]
+        self,
+        session_id: str,
+        submissions: Sequence[Submission],
+        named: Callable[[], None],
+        note: Note | None,
     ) -> None:
         """Submit the batch anew, with new results: the old ones belong to lost tasks."""
         for task in submissions:
@@ -271,7 +287,7 @@ class StandardSubmitter:
             for handle in task.outputs:
                 handle.id = ""
         await self._create_all(session_id, submissions, frozenset(), named)
-        await self._submit(session_id, submissions, named)
+        await self._submit(session_id, submissions, named, note)
         await self._upload(session_id, submissions)
 
     async def _are_inputs_late(

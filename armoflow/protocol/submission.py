@@ -114,8 +114,15 @@ class Note(Protocol):
     def lay_out(self) -> Iterable[tuple[str, Buffer]]:
         """Names, and what is stored under them; called once the tasks' results have their ids."""
 
-    async def confirm(self) -> None:
-        """Nothing is between this and the submission of the tasks.
+    @property
+    def fence(self) -> str:
+        """The name of what is stored by whoever takes over: after that, nothing is submitted."""
+
+    async def confirm(self, *, anew: bool = False) -> None:
+        """Ask whether somebody else has taken over; nothing is between this and the submission.
+
+        Args:
+            anew: Whether it was asked a moment ago or not.
 
         Raises:
             ArmoflowError: If they are not to be submitted: somebody else has taken over.

@@ -64,6 +64,7 @@ def requests(draw: Any) -> list[Any]:
                 [number, Kind.WATCH, SESSION],
                 [number, Kind.SUBMIT, *submission(number)],
                 [number, Kind.SUBMIT, *upload(number)],
+                [number, Kind.FENCED, SESSION, "shared/manifest/from/2", *submission(number)[1:]],
                 *([number, int(kind), ids] for kind in (Kind.FETCH, Kind.POLL, Kind.FAILURES)),
                 *([number, int(kind), ids] for kind in (Kind.DELETE, Kind.CANCEL)),
             ]

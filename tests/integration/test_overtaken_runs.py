@@ -1,20 +1,29 @@
-"""A client of a named run that is stopped counts as gone; when it wakes it does not go on."""
+"""A client of a named run that is stopped counts as gone; when it wakes it does not go on.
+
+It may be stopped anywhere: while it plans, or when all that is left to do is to send what it has
+planned, when that is on its way, or was taken and not answered.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from armoflow import Client, task
 from armoflow.errors import NamedRunError
 from armoflow.orchestrator.named import session
+from armoflow.protocol.frames import Kind
+from armoflow.protocol.stream import Stream
 from tests.integration.engines import Up
 from tests.integration.gates import Bell, Gate, Log, note, pass_gate, ring
 
@@ -60,12 +69,44 @@ def graph(log: str, slow: Slow) -> object:
     return total(double.map(range(ITEMS), log=log), slow, log)
 
 
-def main(endpoint: str, name: str, log: str, bell: str, gate: str) -> None:
-    """A client that is stopped while it plans."""
+def stop_here() -> None:
+    """Stop this process, before this thread does anything else."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+
+def stop_itself(when: str) -> None:
+    """Stop this process at its first tasks: ``before`` they are sent, or ``after``; or ``cut``:
+    after, and when it wakes it has to connect again and has heard nothing.
+    """
+    request = Stream.request
+
+    async def ask(self: Stream, kind: Kind, *arguments: Any) -> Any:
+        if kind not in (Kind.SUBMIT, Kind.FENCED) or not arguments[-2]:
+            return await request(self, kind, *arguments)
+        Stream.request = request  # type: ignore[method-assign]
+        if when == "before":
+            stop_here()
+            return await request(self, kind, *arguments)
+        reply = asyncio.ensure_future(request(self, kind, *arguments))
+        while not any(each.sent and each.kind is kind for each in self._requests.values()):
+            await asyncio.sleep(0)
+        stop_here()
+        if when == "cut":
+            assert self._wire is not None
+            self._wire.end(asyncio.TimeoutError())
+        return await reply
+
+    Stream.request = ask  # type: ignore[method-assign]
+
+
+def main(endpoint: str, name: str, log: str, bell: str, gate: str, when: str) -> None:
+    """A client that is stopped while it plans, or as it submits."""
     from armoflow.orchestrator.named import fence, recorder
 
     fence.TRUSTED = 0.25
     recorder.PULSE = 3600.0  # it asks when it submits
+    if when:
+        stop_itself(when)
     with Client(endpoint, workers=2) as client:
         future = client.submit(graph(log, Slow(bell, gate)), name=name)  # type: ignore[call-overload]
         try:
@@ -75,22 +116,30 @@ def main(endpoint: str, name: str, log: str, bell: str, gate: str) -> None:
 
 
 class Sleeper:
-    """Such a client, in a process of its own."""
+    """Such a client, in a process of its own.
 
-    def __init__(self, engine: Up, directory: Path) -> None:
+    Args:
+        engine: Its engine.
+        directory: Where its files go.
+        when: When it is stopped; empty: while it plans.
+    """
+
+    def __init__(self, engine: Up, directory: Path, when: str = "") -> None:
         self.name = f"run-{uuid.uuid4().hex[:8]}"
         self.log = Log(directory / "log")
         self._bell = Bell(directory / "bell")
         self._gate = Gate(directory / "gate")
-        arguments = [engine.endpoint, self.name, self.log.path, self._bell.path, self._gate.path]
+        files = ("", "") if when else (self._bell.path, self._gate.path)
+        arguments = [engine.endpoint, self.name, self.log.path, *files, when]
         with self._gate.closed():
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START, *arguments],
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            assert self._bell.hear() == "planning"
-            self._process.send_signal(signal.SIGSTOP)
+            if not when:
+                assert self._bell.hear() == "planning"
+                self._process.send_signal(signal.SIGSTOP)
             os.waitpid(self._process.pid, os.WUNTRACED)  # all its threads stand still
 
     def wake(self) -> str:
@@ -140,3 +189,40 @@ def test_who_was_stopped_and_not_missed_goes_on(client: Client, sleeper: Sleeper
     assert sleeper.wake() == "30\n"
     assert client.attach(sleeper.name).result() == 30
     assert set(sleeper.log.counts().values()) == {1}, sleeper.log.counts()
+
+
+@pytest.fixture(params=["before", "after", "cut"])
+def submitter(
+    request: pytest.FixtureRequest, engine: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Sleeper]:
+    if "--no-extensions" in engine.arguments:
+        pytest.skip("standard calls cannot be fenced")
+    monkeypatch.setattr(session, "_PATIENCE", 0.5)
+    started = Sleeper(engine, tmp_path, request.param)
+    yield started
+    started.close()
+
+
+def test_what_it_has_under_way_comes_too_late_where_another_has_gone_on(
+    client: Client, submitter: Sleeper
+) -> None:
+    value = client.submit(graph(submitter.log.path, Slow()), name=submitter.name)  # type: ignore[call-overload]
+    assert value.result() == 30
+    told = submitter.wake()
+    if told != "30\n":  # else all was on its way, and nothing was left to be done
+        assert "another client has taken over" in told
+    assert len(submitter.log.counts()) == ITEMS + 1
+    assert set(submitter.log.counts().values()) == {1}, submitter.log.counts()
+    assert client.attach(submitter.name).result() == 30
+
+
+@pytest.mark.parametrize("submitter", ["before"], indirect=True)
+def test_what_it_has_under_way_comes_too_late_where_another_has_attached(
+    client: Client, submitter: Sleeper
+) -> None:
+    with pytest.raises(NamedRunError, match=r"not whole.*silent"):
+        client.attach(submitter.name).result()
+    assert "another client has taken over" in submitter.wake()
+    assert not submitter.log.counts()
+    assert client.submit(graph(submitter.log.path, Slow()), name=submitter.name).result() == 30  # type: ignore[call-overload]
+    assert set(submitter.log.counts().values()) == {1}, submitter.log.counts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -11,13 +12,17 @@ import pytest
 from armonik.protogen.common import result_status_pb2, task_status_pb2
 
 from armoflow import config
-from armoflow.errors import EngineError, EngineUnreachableError
+from armoflow.errors import EngineError, EngineUnreachableError, NamedRunError
 from armoflow.protocol import silence, standard_submitter
+from armoflow.protocol.batch import BatchTransport
+from armoflow.protocol.engine_info import EngineInfo
+from armoflow.protocol.frames import SAY_PREFIX, Kind
 from armoflow.protocol.messages import task_options
 from armoflow.protocol.probe import ProbeOutcome, Standing
 from armoflow.protocol.repeat import repeat
 from armoflow.protocol.result_handle import ResultHandle
 from armoflow.protocol.rpc_errors import is_ambiguous
+from armoflow.protocol.stream import RefusedError
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from tests.protocol.fake_engine import CALLER, FakeEngine, Task, broken, make_tasks
 
@@ -106,6 +111,62 @@ def test_a_lost_call_takes_effect_while_it_is_repeated() -> None:
     engine.before = late
     submit(engine, tasks)
     assert tasks[0].task_id == "task-late"
+
+
+class Planner:
+    """Notes of a run that somebody takes over when it was asked for so many times."""
+
+    fence = f"{SAY_PREFIX}2"
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def lay_out(self) -> list[tuple[str, bytes]]:
+        return [("manifest/", b"note")]
+
+    async def confirm(self, *, anew: bool = False) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise NamedRunError("another client has taken over")
+
+
+def test_whether_a_run_was_taken_over_is_asked_before_each_repetition() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a")
+    engine.before = once("SubmitTasks", broken())
+    with pytest.raises(NamedRunError):
+        run(engine.transport().submit("session", tasks, lambda: None, Planner(1)))
+    assert engine.calls.count("SubmitTasks") == 1
+    assert not engine.tasks
+
+
+@pytest.mark.parametrize(
+    ("extensions", "asked", "sent"),
+    [
+        (("batch", "fences"), 0, [Kind.FENCED]),  # the engine refuses it
+        (("batch",), 0, []),
+        (("batch",), 1, [Kind.SUBMIT]),
+    ],
+)
+def test_who_plans_asks_itself_where_an_engine_does_not_fence(
+    extensions: tuple[str, ...], asked: int, sent: list[Kind]
+) -> None:
+    kinds: list[Kind] = []
+
+    async def request(kind: Kind, session_id: str, *arguments: Any) -> None:
+        kinds.append(kind)
+        if kind is Kind.FENCED:
+            assert arguments[0] == Planner.fence
+            raise RefusedError("ALREADY_EXISTS", "it is taken", [])
+
+    async def call() -> None:
+        transport = BatchTransport(CALLER, "auto", FakeEngine().transport())
+        transport.info = EngineInfo("", (), 1024, frozenset(extensions))
+        transport._stream.request = request  # type: ignore[method-assign]
+        await transport.submit("session", make_tasks("a"), lambda: None, Planner(asked))
+
+    with nullcontext() if asked else pytest.raises(NamedRunError):
+        run(call())
+    assert kinds == sent
 
 
 def test_a_refused_batch_keeps_its_ids() -> None:

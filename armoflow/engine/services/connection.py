@@ -54,6 +54,7 @@ from armoflow.protocol.shapes import SIZE
 logger = logging.getLogger(__name__)
 
 _NAMES = {int(kind): kind.name for kind in Kind}
+_SUBMISSIONS = (Kind.SUBMIT, Kind.FENCED)
 
 ENDING = "the engine is shutting down"
 NOT_READING = "the client does not read"
@@ -108,6 +109,7 @@ class Connection:
             Kind.DELETE: self._delete,
             Kind.CANCEL: self._cancel,
             Kind.LISTEN: self._listen,
+            Kind.FENCED: self._submit_fenced,
         }
         if calls is not None:
             self._handlers |= SessionRequests(engine, calls, self.replies).handlers
@@ -166,13 +168,13 @@ class Connection:
         try:
             if not checked:
                 REQUESTS[kind].check(arguments, _NAMES[kind])
-                if kind == Kind.SUBMIT and not self._engine.admission.is_open:
+                if kind in _SUBMISSIONS and not self._engine.admission.is_open:
                     self.replies.run(self._take_if_admitted(number, frame))
                     return
-                if kind == Kind.SUBMIT and (
+                if kind in _SUBMISSIONS and (
                     large := places_of_much([data for _, data in arguments[-1]])
                 ):
-                    self._write_first(number, frame, large)
+                    self._write_first(number, frame, handler, large)
                     return
             handler(number, *arguments)
         except StateError as error:
@@ -184,8 +186,10 @@ class Connection:
             text = f"{_NAMES[kind]} failed: {type(error).__name__}: {error}"
             self.replies.refuse(number, StateError("INTERNAL", text))
 
-    def _write_first(self, number: int, frame: Any, large: Sequence[int]) -> None:
-        """Carry out a SUBMIT once a thread has written its large data; others wait behind it."""
+    def _write_first(
+        self, number: int, frame: Any, handler: Callable[..., Any], large: Sequence[int]
+    ) -> None:
+        """Carry out a submission once a thread has written what is large; others wait behind."""
         payloads, written = frame[-1], list[Path]()
 
         def write() -> None:
@@ -199,7 +203,7 @@ class Connection:
             try:
                 await asyncio.to_thread(write)
                 if not self.replies.closed:
-                    self._carry_out(number, frame, self._submit, checked=True)
+                    self._carry_out(number, frame, handler, checked=True)
             except StateError as error:
                 self.replies.refuse(number, error)
             except Exception as error:
@@ -228,6 +232,7 @@ class Connection:
         self._local = local
         engine = self._engine
         said: dict[str, Any] = {
+            "fences": True,
             "frees_payloads": engine.options.delete_payload,
             "shares_payloads": not engine.options.strict,
         }
@@ -253,6 +258,7 @@ class Connection:
         options: Sequence[Any],
         tasks: Sequence[Any],
         payloads: Sequence[Any],
+        unless: str = "",
     ) -> None:
         self._check_lease(session_id)
         engine = self._engine
@@ -282,13 +288,17 @@ class Connection:
                 elif (taken := self._take_over(result_id, data, results)) is not None:
                     stored.append((result_id, taken))
             changes = engine.state.submit_with_data(
-                engine.now(), session_id, new_results, new_tasks, stored
+                engine.now(), session_id, new_results, new_tasks, stored, unless=unless
             )
         except BaseException:
             engine.objects.delete([data.opaque_id for _, data in stored])
             raise
         # A submission is news to nobody: its commit may wait for that of its first results.
         self.replies.reply_when(number, engine.apply(changes, urgent=not tasks))
+
+    def _submit_fenced(self, number: int, session_id: str, name: str, *submitted: Any) -> None:
+        results, options, tasks, payloads = submitted
+        self._submit(number, session_id, results, options, tasks, payloads, name)
 
     def _check_lease(self, session_id: str) -> None:
         refusal = self._engine.leases.refusal(session_id)

@@ -9,6 +9,7 @@ from typing import Final
 
 from armoflow.engine.records import ResultRecord, SessionRecord, TaskRecord
 from armoflow.engine.state.shards import Shards
+from armoflow.protocol.frames import SAY_PREFIX
 
 REMEMBERED: Final = 50_000
 """Ids of deleted results that a session remembers at least: more than a client has under way in
@@ -25,15 +26,21 @@ class Members:
             submitted before. In two parts, so that the older ones go at once.
         payloads: How many tasks need a payload that several were submitted with and that have not
             completed; one that fails needs it for good, so that it can be run again to see why.
+        says: Names of results that keep others from submitting: see ``SAY_PREFIX``.
     """
 
-    __slots__ = ("forgotten", "payloads", "results", "tasks")
+    __slots__ = ("forgotten", "payloads", "results", "says", "tasks")
 
     def __init__(self) -> None:
         self.tasks = Shards[TaskRecord]()
         self.results = Shards[ResultRecord]()
         self.forgotten: tuple[set[str], set[str]] = (set(), set())
         self.payloads: dict[str, int] = {}
+        self.says: set[str] = set()
+
+    def hear(self, names: Iterable[str]) -> None:
+        """Clients have made results of these names."""
+        self.says.update([name for name in names if name.startswith(SAY_PREFIX)])
 
     def share_payloads(self, payload_ids: Sequence[str]) -> None:
         """Tasks with these payloads were submitted together."""

@@ -31,6 +31,7 @@ from armoflow.engine.state.record_changes import (
     set_task,
 )
 from armoflow.engine.state.session_commands import SessionCommands
+from armoflow.protocol.frames import RUN_LABEL
 
 AT_ONCE: Final = 10_000
 """Records that are added to those of a session in one go."""
@@ -78,6 +79,11 @@ class Recovery(ExecutionCommands, SessionCommands):
             self.sessions[session.id] = session
             self._members[session.id] = Members()
         self._take_results(results)
+        for session in self.sessions.values():
+            if RUN_LABEL in session.options.options:
+                members = self._members[session.id]
+                for some in members.results.parts():
+                    members.hear(result.name for result in some)
         for session_id, result_id in deleted:
             self._members_of(session_id).forget([result_id])
         taken = self._take_tasks(tasks)

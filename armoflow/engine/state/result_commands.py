@@ -37,6 +37,8 @@ class ResultCommands(Propagation):
         self._check_new(results)
         changes = Changes()
         self._insert(changes, now, session_id, results, created_by)
+        if session_id in self._members:
+            self._members[session_id].hear(new.name for new in results)
         return changes
 
     def complete_results(

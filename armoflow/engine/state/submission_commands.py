@@ -27,6 +27,7 @@ from armoflow.engine.state.record_changes import (
 )
 from armoflow.engine.state.submission_checks import Checked, SubmissionChecks
 from armoflow.engine.state.task_options import check_request_options
+from armoflow.protocol.frames import TAKEN_OVER
 
 
 class SubmissionCommands(SubmissionChecks):
@@ -55,14 +56,23 @@ class SubmissionCommands(SubmissionChecks):
         results: Sequence[NewResult],
         tasks: Sequence[NewTask],
         payloads: Sequence[tuple[str, Stored]],
+        *,
+        unless: str = "",
     ) -> Changes:
         """Create results, submit tasks and complete payloads, in this order, in one command.
 
         May be repeated with the same ids after an unknown outcome: results and tasks that exist are
-        left as they are, and a payload that is no longer awaited is dropped.
+        left as they are, and a payload that is no longer awaited is dropped. Once a client has made
+        a result called ``unless``, no more tasks are submitted: see ``SAY_PREFIX``.
         """
         session = self._session(session_id)
         past, fresh, wanted = self._split_off_past(session_id, results, tasks)
+        if wanted and unless in self._members[session_id].says:
+            raise StateError(
+                TAKEN_OVER,
+                f"session {session_id} has a result {unless!r}: what was to be submitted only as "
+                "long as there is none comes too late",
+            )
         changes = Changes()
         self._insert(changes, now, session_id, fresh, "")
         try:
@@ -73,6 +83,8 @@ class SubmissionCommands(SubmissionChecks):
             raise
         if checked:
             self._create_client_tasks(changes, now, session, checked)
+        elif not tasks:
+            self._members[session_id].hear(new.name for new in fresh)
         for new in results if past else ():
             if new.id in past and new.stored is not None:
                 self._drop_copy(changes, self.results.get(new.id), new.stored)

@@ -1,7 +1,9 @@
 """Keeps who plans a run from going on when somebody else has taken it over.
 
 A client that is stopped, or whose machine sleeps, counts as gone after a while. When it wakes it
-knows nothing of that: so it asks before it submits, if it has not asked for a while.
+knows nothing of that. An engine that fences refuses what it submits then, however long that was
+under way (:mod:`armoflow.protocol.frames`). Elsewhere it asks before it submits, if it has not
+asked for a while: who is stopped between the answer and the call is not kept from making it.
 """
 
 from __future__ import annotations
@@ -40,14 +42,19 @@ class Fence:
         self._asked = uptime()
         self._lost = False
 
-    async def confirm(self) -> None:
+    async def confirm(self, *, anew: bool = False) -> None:
         """Ask, if the last answer holds no longer.
+
+        Args:
+            anew: It does not, whenever it came.
 
         Raises:
             NamedRunError: If somebody else has taken over.
             EngineUnreachableError: If no answer came soon enough to hold.
         """
         begun = uptime()
+        if anew:
+            await self.ask()
         while (late := uptime() - self._asked) >= TRUSTED:  # stopped before it had the answer?
             if uptime() - begun >= config.ENGINE_PATIENCE:
                 raise EngineUnreachableError(

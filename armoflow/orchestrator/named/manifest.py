@@ -17,12 +17,13 @@ from armoflow import config
 from armoflow.codec.payload import Operation
 from armoflow.codec.positions import Positions
 from armoflow.errors import MalformedError
+from armoflow.protocol.frames import CONSTANT_PREFIX, SAY_PREFIX
 from armoflow.protocol.submission import WireOptions
 
 PART_NAME = "manifest/"
 """Begins the names of a manifest's parts."""
 
-EPOCHS = f"{PART_NAME}from/"
+EPOCHS = SAY_PREFIX.removeprefix(CONSTANT_PREFIX)
 """Begins the names of parts that take the say from earlier planners; the epoch follows."""
 
 VERSION = 1
@@ -163,6 +164,11 @@ class ManifestPart(NamedTuple):
     end: Sequence[ResultSlots] | None = None
     stopped: str = ""
     copies: str = ""
+
+
+def say_name(epoch: int) -> str:
+    """The name of the result of whoever takes the say for an epoch, or ends the one before it."""
+    return f"{SAY_PREFIX}{epoch}"
 
 
 def pack_part(part: ManifestPart) -> bytes:

@@ -29,6 +29,7 @@ from armoflow.orchestrator.named.manifest import (
     TaskNote,
     ValueNote,
     pack_part,
+    say_name,
 )
 from armoflow.orchestrator.named.restored import RestoredResult
 from armoflow.orchestrator.named.run_keys import RunKeys
@@ -156,6 +157,11 @@ class PlanRecorder:
             self._pipeline.put(entry)
 
     # --- the loop's thread ----------------------------------------------------------------------
+
+    @property
+    def successor(self) -> str:
+        """The name of what begins the next plan, or says that this one has ended."""
+        return say_name(self._epoch + 1)
 
     def of(self, tasks: Sequence[PlannedTask]) -> BatchNote:
         """What is to be told with some tasks."""
@@ -301,9 +307,14 @@ class BatchNote:
         """Names, and what is stored under them."""
         return self._recorder.lay_out(self._tasks)
 
-    async def confirm(self) -> None:
-        """Nothing is between this and the submission of the tasks."""
-        await self._recorder.fence.confirm()
+    @property
+    def fence(self) -> str:
+        """The name of what is stored by whoever takes over."""
+        return self._recorder.successor
+
+    async def confirm(self, *, anew: bool = False) -> None:
+        """Ask whether somebody else has taken over; nothing is between this and the submission."""
+        await self._recorder.fence.confirm(anew=anew)
 
 
 def _notes(

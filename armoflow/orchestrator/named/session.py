@@ -80,6 +80,7 @@ class RunSession:
         self.manifest = Manifest()
         self.progress = RunProgress((), set(), set(), set(), {})
         self._submitted: set[str] = set()
+        self._looked_at = 0
         self._transport = transport
 
     @classmethod
@@ -117,6 +118,7 @@ class RunSession:
         if there < asked or await has_failed_items(self._transport, self.id):
             return False
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
+        self._looked_at = len(self.manifest.tasks)
         self.progress = RunProgress((), self._submitted | there, set(), set(), {})
         return True
 
@@ -125,6 +127,7 @@ class RunSession:
         await self.read()
         self.progress = await look(self._transport, self.id, self.manifest.tasks)
         self._submitted = {output for task in self.manifest.tasks for output in task.outputs}
+        self._looked_at = len(self.manifest.tasks)
         places = {place.result_id for place in self.manifest.end or ()}
         others = places - self._submitted  # items that no task makes, or what was not submitted
         there = await self._there(sorted(others - {""}))
@@ -259,11 +262,18 @@ class RunSession:
         return planner.host == machine() and not lives(planner.process, planner.started)
 
     async def begin(self, head: Head) -> int | None:
-        """Begin an epoch; returns its number, None if somebody else was first."""
+        """Begin an epoch; returns its number, None if somebody else was first.
+
+        Who planned the one before submits nothing more from here on, but may have until then.
+        """
         epoch = self.manifest.epoch + 1
         own = await self.store(f"{EPOCHS}{epoch}", pack_part(ManifestPart(epoch, head=head)))
         await self.manifest.read(self._transport, self.id)
-        return epoch if self.manifest.begun_in == own else None
+        if self.manifest.begun_in != own:
+            return None
+        if len(self.manifest.tasks) != self._looked_at:
+            await self.refresh()
+        return epoch
 
     async def take_over(self) -> None:
         """Whoever planned it counts as gone; should it come back, it has no say any more."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from state_driver import OPTIONS, Driver, refused, stored, told
 
 from armoflow.engine.records import ApiOptions, NewResult, NewTask
 from armoflow.engine.state.task_options import merge_options
+from armoflow.protocol.frames import RUN_LABEL, SAY_PREFIX
 
 
 @pytest.fixture
@@ -323,6 +326,50 @@ def test_a_refused_one_changes_nothing(driver: Driver) -> None:
         batch(driver, session="nobody")
     assert set(driver.state.results) == before
     assert told(batch(driver))
+
+
+@pytest.fixture
+def run(driver: Driver) -> Driver:
+    driver.session("run", replace(OPTIONS, options={RUN_LABEL: "nightly"}), ["default"])
+    return driver
+
+
+def claim(run: Driver, name: str = f"{SAY_PREFIX}2") -> None:
+    run.do("submit_with_data", "run", [NewResult("c", name)], [], [("c", stored("c"))])
+
+
+def fenced(run: Driver, name: str = f"{SAY_PREFIX}2"):
+    results, new = [NewResult("p1", "p1"), NewResult("o1", "o1")], [task("t1", "p1", (), ("o1",))]
+    return run.do("submit_with_data", "run", results, new, [("p1", stored("p1"))], unless=name)
+
+
+def test_a_fenced_one_is_like_others_as_long_as_its_name_is_free(run: Driver) -> None:
+    claim(run, f"{SAY_PREFIX}1")
+    assert list(fenced(run).tasks) == ["t1"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_a_fenced_one_changes_nothing_once_its_name_is_taken(
+    run: Driver, by_itself: bool, restarted: bool
+) -> None:
+    if by_itself:  # CreateResults
+        run.do("create_results", "run", [NewResult("c", f"{SAY_PREFIX}2", stored=stored("c"))])
+    else:
+        claim(run)
+    if restarted:
+        run.crash()
+    with refused("ALREADY_EXISTS"):
+        fenced(run)
+    assert {"p1", "o1"}.isdisjoint(run.state.results)
+    assert fenced(run, f"{SAY_PREFIX}3").tasks
+
+
+def test_what_was_submitted_before_its_name_was_taken_may_be_repeated(run: Driver) -> None:
+    """Whoever took it has found the tasks: who submitted them does not take them for refused."""
+    fenced(run)
+    claim(run)
+    assert not fenced(run).tasks
 
 
 def test_payloads_may_follow_in_later_commands(driver: Driver) -> None:
