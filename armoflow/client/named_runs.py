@@ -241,7 +241,7 @@ class NamedRuns:
         """Begin an epoch of a run, if it has to be planned; returns its number."""
         while True:
             await session.read()
-            before = session.manifest.head
+            before, at_work = session.manifest.head, False
             if before is not None:
                 head = head._replace(seal=before.seal)
                 same = before.graph == head.graph
@@ -258,10 +258,13 @@ class NamedRuns:
                     if not replace:
                         raise _under_way(name)
                     await session.refresh()
+                    at_work = session.may_grow
                 if session.manifest.epoch != epoch:
                     continue  # the same
             begun = await session.begin(head)
             if begun is not None:
+                if at_work:
+                    await session.settle_submissions()
                 return begun
 
     async def _attach(self, name: str) -> tuple[OpenRun, Asked]:

@@ -102,7 +102,10 @@ class OpenRun:
     def record(self, target: WaitingTarget, epoch: int, keys: RunKeys) -> PlanRecorder:
         """Have noted what is planned from here on."""
         fence = Fence(
-            functools.partial(self.session.overtaken, epoch), _overtaken(self.name), self.give_up
+            functools.partial(self.session.overtaken, epoch),
+            _overtaken(self.name),
+            self.give_up,
+            asked_at=self.session.asked_at,
         )
         pipeline, store = self.orchestrator.pipeline, self.session.store
         self.target = target

@@ -14,6 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.errors import NamedRunError
-from armoflow.orchestrator.named import session
+from armoflow.orchestrator.named import fence, session
+from armoflow.orchestrator.named.manifest import Head
 from armoflow.protocol.frames import Kind
 from armoflow.protocol.stream import Stream
 from tests.integration.engines import Up
@@ -75,9 +77,19 @@ def stop_here() -> None:
 
 
 def stop_itself(when: str) -> None:
-    """Stop this process at its first tasks: ``before`` they are sent, or ``after``; or ``cut``:
-    after, and when it wakes it has to connect again and has heard nothing.
+    """Stop this process when it has ``begun``; or at its first tasks: ``before`` they are sent, or
+    ``after``; or ``cut``: after, and when it wakes it has to connect again and has heard nothing.
     """
+    if when == "begun":
+        begin = session.RunSession.begin
+
+        async def begin_and_stop(self: session.RunSession, head: Head) -> int | None:
+            epoch = await begin(self, head)
+            stop_here()
+            return epoch
+
+        session.RunSession.begin = begin_and_stop  # type: ignore[method-assign]
+        return
     request = Stream.request
 
     async def ask(self: Stream, kind: Kind, *arguments: Any) -> Any:
@@ -101,7 +113,7 @@ def stop_itself(when: str) -> None:
 
 def main(endpoint: str, name: str, log: str, bell: str, gate: str, when: str) -> None:
     """A client that is stopped while it plans, or as it submits."""
-    from armoflow.orchestrator.named import fence, recorder
+    from armoflow.orchestrator.named import recorder
 
     fence.TRUSTED = 0.25
     recorder.PULSE = 3600.0  # it asks when it submits
@@ -191,11 +203,11 @@ def test_who_was_stopped_and_not_missed_goes_on(client: Client, sleeper: Sleeper
     assert set(sleeper.log.counts().values()) == {1}, sleeper.log.counts()
 
 
-@pytest.fixture(params=["before", "after", "cut"])
+@pytest.fixture(params=["begun", "before", "after", "cut"])
 def submitter(
     request: pytest.FixtureRequest, engine: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Sleeper]:
-    if "--no-extensions" in engine.arguments:
+    if request.param != "begun" and "--no-extensions" in engine.arguments:
         pytest.skip("standard calls cannot be fenced")
     monkeypatch.setattr(session, "_PATIENCE", 0.5)
     started = Sleeper(engine, tmp_path, request.param)
@@ -216,7 +228,7 @@ def test_what_it_has_under_way_comes_too_late_where_another_has_gone_on(
     assert client.attach(submitter.name).result() == 30
 
 
-@pytest.mark.parametrize("submitter", ["before"], indirect=True)
+@pytest.mark.parametrize("submitter", ["begun", "before"], indirect=True)
 def test_what_it_has_under_way_comes_too_late_where_another_has_attached(
     client: Client, submitter: Sleeper
 ) -> None:
@@ -226,3 +238,89 @@ def test_what_it_has_under_way_comes_too_late_where_another_has_attached(
     assert not submitter.log.counts()
     assert client.submit(graph(submitter.log.path, Slow()), name=submitter.name).result() == 30  # type: ignore[call-overload]
     assert set(submitter.log.counts().values()) == {1}, submitter.log.counts()
+
+
+KILLED = """
+import os, signal, sys
+from armoflow import Client
+from armoflow.protocol.standard import StandardTransport
+from tests.integration.test_overtaken_runs import Slow, graph
+
+call = StandardTransport.call
+
+async def call_or_die(self, method, request, what, **repeating):
+    if what == "submitting tasks":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await call(self, method, request, what, **repeating)
+
+StandardTransport.call = call_or_die
+with Client(sys.argv[1], workers=2) as client:
+    client.submit(graph(sys.argv[3], Slow()), name=sys.argv[2]).result()
+"""
+
+
+def test_of_those_who_attach_in_one_moment_one_submits_what_was_laid_out(
+    client: Client, engine: Up, tmp_path: Path
+) -> None:
+    if "--no-extensions" not in engine.arguments:
+        pytest.skip("what is laid out is submitted in one step")
+    name, log = f"run-{uuid.uuid4().hex[:8]}", Log(tmp_path / "log")
+    command = [sys.executable, "-c", KILLED, engine.endpoint, name, log.path]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    def attach(client: Client) -> object:
+        try:
+            return client.attach(name).result()
+        except NamedRunError as error:
+            return "is not whole" in str(error)
+
+    with Client(engine.endpoint) as first, Client(engine.endpoint) as second:
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(attach, [first, second, client]))
+        assert all(value in (30, True) for value in found), found
+    assert client.submit(graph(log.path, Slow()), name=name).result() == 30  # type: ignore[call-overload]
+    assert set(log.counts().values()) == {1}, log.counts()
+
+
+@task(batch_size=1)
+def hard(number: int, slow: Slow, log: str) -> int:
+    note(log, f"hard-{number}")
+    return number
+
+
+def test_what_was_on_its_way_when_a_graph_was_replaced_counts(
+    client: Client, engine: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who plans the other graph submits for as long as it may take itself for the planner."""
+    name, log = f"run-{uuid.uuid4().hex[:8]}", Log(tmp_path / "log")
+    bell, gate = Bell(tmp_path / "bell"), Gate(tmp_path / "gate")
+    monkeypatch.setattr(fence, "TRUSTED", 2.0)
+    settle = session.RunSession.settle_submissions
+    replaced = threading.Event()
+
+    async def settle_and_tell(self: session.RunSession) -> None:
+        replaced.set()
+        await settle(self)
+
+    monkeypatch.setattr(session.RunSession, "settle_submissions", settle_and_tell)
+
+    def items(slow: Slow) -> Any:
+        return hard.map(range(ITEMS), slow=slow, log=log.path)
+
+    def begin() -> None:
+        with Client(engine.endpoint) as first:
+            first.submit(items(Slow(bell.path, gate.path)), name=name).exception()
+
+    def replace() -> object:
+        sums: Any = total(items(Slow()), Slow(), log.path)
+        return client.submit(sums, name=name, replace=True).result()
+
+    with ThreadPoolExecutor(2) as pool:
+        with gate.closed():
+            pool.submit(begin)
+            assert bell.hear() == "planning"
+            value = pool.submit(replace)
+            assert replaced.wait(60)
+        assert value.result() == sum(range(ITEMS))
+    bell.close()
+    assert set(log.counts().values()) == {1}, log.counts()

@@ -38,7 +38,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SlowEngine:
 
 @pytest.fixture
 def fence(engine: SlowEngine) -> Fence:
-    return Fence(engine.answer, TAKEN, lambda error: None)
+    return Fence(engine.answer, TAKEN, lambda error: None, asked_at=engine.now)
 
 
 def test_an_answer_holds_for_a_while(engine: SlowEngine, fence: Fence) -> None:
@@ -47,6 +47,14 @@ def test_an_answer_holds_for_a_while(engine: SlowEngine, fence: Fence) -> None:
     engine.now += TRUSTED
     asyncio.run(fence.confirm())
     assert engine.asked == 1
+
+
+def test_who_planned_for_long_asks_before_its_first_tasks(engine: SlowEngine) -> None:
+    begun, engine.now = engine.now, engine.now + TRUSTED
+    engine.overtaken = True
+    fence = Fence(engine.answer, TAKEN, lambda error: None, asked_at=begun)
+    with pytest.raises(NamedRunError):
+        asyncio.run(fence.confirm())
 
 
 def test_an_answer_that_came_late_is_asked_for_again(

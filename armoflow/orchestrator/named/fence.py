@@ -28,6 +28,7 @@ class Fence:
         overtaken: Asks the engine whether somebody else has taken over.
         error: What the planner is told then.
         on_lost: Called then, once.
+        asked_at: When that was asked last, before this was made.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Fence:
         overtaken: Callable[[], Awaitable[bool]],
         error: NamedRunError,
         on_lost: Callable[[NamedRunError], None],
+        *,
+        asked_at: float,
     ) -> None:
         self._overtaken = overtaken
         self._error = error
         self._on_lost = on_lost
-        self._asked = uptime()
+        self._asked = asked_at
         self._lost = False
 
     async def confirm(self, *, anew: bool = False) -> None:

@@ -13,6 +13,8 @@ import os
 from collections.abc import Sequence, Set
 
 from armoflow import config
+from armoflow.orchestrator.named import fence
+from armoflow.orchestrator.named.claims import Claims
 from armoflow.orchestrator.named.history import (
     Manifest,
     RunProgress,
@@ -34,12 +36,13 @@ from armoflow.orchestrator.named.manifest import (
 from armoflow.orchestrator.named.recorder import PULSE
 from armoflow.orchestrator.named.run_keys import ValueKey
 from armoflow.orchestrator.planned import PlannedTask
-from armoflow.protocol.frames import CONSTANT_PREFIX, OUTPUT, PAYLOAD_PREFIX, RUN_LABEL
+from armoflow.protocol.frames import CONSTANT_PREFIX, PAYLOAD_PREFIX, RUN_LABEL
 from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, WireOptions
 from armoflow.protocol.transport import LabelledSession, Transport
 from armoflow.system.this_process import lives, machine, started
+from armoflow.system.uptime import uptime
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class RunSession:
     Attributes:
         manifest: What was read of its manifest.
         progress: What became of its tasks.
+        asked_at: When it was asked last whether somebody else has begun an epoch.
     """
 
     def __init__(self, transport: Transport, session_id: str) -> None:
@@ -80,6 +84,7 @@ class RunSession:
         self.manifest = Manifest()
         self.progress = RunProgress((), set(), set(), set(), {})
         self._submitted: set[str] = set()
+        self.asked_at = uptime()
         self._looked_at = 0
         self._transport = transport
 
@@ -267,6 +272,7 @@ class RunSession:
         Who planned the one before submits nothing more from here on, but may have until then.
         """
         epoch = self.manifest.epoch + 1
+        self.asked_at = uptime()
         own = await self.store(f"{EPOCHS}{epoch}", pack_part(ManifestPart(epoch, head=head)))
         await self.manifest.read(self._transport, self.id)
         if self.manifest.begun_in != own:
@@ -274,6 +280,21 @@ class RunSession:
         if len(self.manifest.tasks) != self._looked_at:
             await self.refresh()
         return epoch
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether who plans it may submit more."""
+        return not (self.planned or self.manifest.stopped or self._planner_is_gone())
+
+    async def settle_submissions(self) -> None:
+        """Wait until who planned before this epoch submits nothing more, and look what it has.
+
+        It is at work, and has not asked whether it has been overtaken for as long as an answer
+        holds; where the engine fences, that makes no difference.
+        """
+        if not self._transport.info.fences:
+            await asyncio.sleep(fence.TRUSTED)
+            await self.refresh()
 
     async def take_over(self) -> None:
         """Whoever planned it counts as gone; should it come back, it has no say any more."""
@@ -321,12 +342,26 @@ class RunSession:
         On engines without the batch extension, payloads are there before their tasks, and large
         ones may be missing after them.
         """
+        claims = Claims(self._transport, self.id, _PATIENCE)
+        while True:
+            ready, lost = await self._laid_out(tasks, claims)
+            if not ready or await claims.come_first():
+                break
+            await claims.wait({output.id for task in ready for output in task.outputs})
+        self._lose({output.id for task in lost for output in task.outputs})
+        for batch in chunks(ready, config.BATCH_TASKS):
+            await self._forward(batch)
+        return lost
+
+    async def _laid_out(
+        self, tasks: Sequence[PlannedTask], claims: Claims
+    ) -> tuple[list[PlannedTask], list[PlannedTask]]:
+        """The tasks that are still to be submitted; and those that cannot be."""
         tasks = self._hopeful(tasks)
         if not tasks:
-            return []
-        shared = self._transport.shared
-        free = set(await shared.created(self.id, OUTPUT, unowned=True))
-        absent = set(await shared.created(self.id, PAYLOAD_PREFIX))
+            return [], []
+        free = await claims.free()
+        absent = set(await self._transport.shared.created(self.id, PAYLOAD_PREFIX))
         lost = [task for task in tasks if task.payload_id in absent]
         waiting = [
             task
@@ -338,10 +373,7 @@ class RunSession:
         for task in waiting:
             there = states.get(task.payload_id) is ResultState.COMPLETED
             (ready if there else lost).append(task)
-        self._lose({output.id for task in lost for output in task.outputs})
-        for batch in chunks(ready, config.BATCH_TASKS):
-            await self._forward(batch)
-        return lost
+        return ready, lost
 
     async def _forward(self, tasks: Sequence[PlannedTask]) -> None:
         """Submit tasks as they were laid out, but those whose inputs fail meanwhile."""
