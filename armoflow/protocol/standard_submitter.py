@@ -223,6 +223,8 @@ class StandardSubmitter:
                 reply = await settled() if repeated else None
                 if reply is None:
                     if not await self._are_inputs_late(session_id, submissions, error):
+                        if note is not None:  # somebody else has submitted them, that is why?
+                            await note.confirm(anew=True)
                         raise
                     refusal = error
                 return reply

@@ -139,6 +139,17 @@ def test_whether_a_run_was_taken_over_is_asked_before_each_repetition() -> None:
     assert not engine.tasks
 
 
+def test_whether_a_run_was_taken_over_is_asked_where_its_tasks_are_refused() -> None:
+    engine, tasks = FakeEngine(), make_tasks("a")
+    refusal = broken(grpc.StatusCode.FAILED_PRECONDITION, "its payload was deleted")
+    engine.before = once("SubmitTasks", refusal)
+    with pytest.raises(NamedRunError):
+        run(engine.transport().submit("session", tasks, lambda: None, Planner(1)))
+    engine.before = once("SubmitTasks", refusal)
+    with pytest.raises(EngineError, match="its payload was deleted"):
+        run(engine.transport().submit("session", make_tasks("a"), lambda: None, Planner(2)))
+
+
 @pytest.mark.parametrize(
     ("extensions", "asked", "sent"),
     [
