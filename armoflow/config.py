@@ -92,6 +92,12 @@ OPTIONS_COUNT = 1000
 OPTIONS_TEXT = 256 * KIB
 """Characters of these entries, keys and values, all together."""
 
+ENV_COUNT = 4_096
+"""Variables that a task may set: for each the system goes through all that are set already."""
+
+ENV_TEXT = 1 * MIB
+"""Characters of their names and values: with more, no process could be started in the task."""
+
 CLIENT_FILES = 24
 """Files that a client of an engine has open: its loop's, its connection's."""
 

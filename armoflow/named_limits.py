@@ -8,8 +8,9 @@ process, a client or an engine that is killed.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Hashable, Iterable, Mapping
+
+from armoflow.texts import is_text, read_json
 
 LABEL = "armoflow.limits"
 """The option: numbers by name, in JSON."""
@@ -30,13 +31,14 @@ def read_limits(options: Mapping[str, str] | None) -> Mapping[str, int]:
 
 @functools.lru_cache(256)
 def _read(text: str) -> Mapping[str, int]:
-    try:
-        found = json.loads(text)
-    except ValueError:  # others may write what they like
-        return _NONE
+    found = read_json(text)  # others may write what they like
     if not isinstance(found, dict):
         return _NONE
-    return {name: count for name, count in found.items() if type(count) is int and count > 0}
+    return {
+        name: count
+        for name, count in found.items()
+        if type(count) is int and count > 0 and is_text(name)
+    }
 
 
 class Places:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from armoflow import config
 from armoflow.config import MAXIMUM_DURATION, MAXIMUM_PAUSE
 from armoflow.errors import OptionError
 from armoflow.requirements import check_requirements
 from armoflow.retrying import make_retry_on
 from armoflow.system.descendants import MARK
+from armoflow.texts import is_text
 
 MAXIMUM_PRIORITY = 99
 """CreateSession accepts priorities 1 to 99; a deployment's queue usually allows 10."""
@@ -83,16 +85,6 @@ NUMBERS: dict[str, OptionNumber] = {
 _LIMIT = _count_from(1)
 
 
-def is_text(value: str) -> bool:
-    r"""Whether a text can be written anywhere: a lone half of a surrogate pair cannot.
-
-    Example:
-        >>> is_text("zoe\u0308"), is_text("\ud800")
-        (True, False)
-    """
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-
-
 def _pairs(value: Any) -> dict[Any, Any] | None:
     """What a mapping holds, or what was kept of one."""
     if isinstance(value, tuple) and all(isinstance(one, tuple) and len(one) == 2 for one in value):
@@ -145,6 +137,13 @@ def _variables(value: Any) -> tuple[tuple[str, str], ...]:
             )
         if name == MARK:
             raise OptionError(f"env sets {name}, by which armoflow finds its processes: leave it")
+    size = sum(len(name) + len(text) for name, text in found)
+    if len(found) > config.ENV_COUNT or size > config.ENV_TEXT:
+        raise OptionError(
+            f"env has {len(found):,} variables of {size:,} characters: at most "
+            f"{config.ENV_COUNT:,} of {config.ENV_TEXT:,} characters all together are taken; pass "
+            "what is more as an argument"
+        )
     return found
 
 

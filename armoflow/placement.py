@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armoflow.byte_sizes import show_size
 from armoflow.errors import OptionError, SubmissionError
+from armoflow.texts import read_count
 
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
@@ -36,12 +37,7 @@ def read_wish(options: Mapping[str, str] | None, label: str) -> int:
         (2, 0)
     """
     text = options.get(label) if options else None
-    if text is None:
-        return 0
-    try:
-        return max(0, int(text))
-    except ValueError:  # others may write what they like
-        return 0
+    return 0 if text is None else read_count(text) or 0  # others may write what they like
 
 
 def check_partition(name: Any, what: str = "partition") -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from armoflow.errors import OptionError
-from armoflow.option_values import is_text
+from armoflow.texts import is_text
 
 Expiry: TypeAlias = "float | timedelta | datetime"
 """After how many seconds, or when, a value is computed anew."""

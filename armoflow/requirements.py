@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from urllib.parse import unquote
 
 from armoflow.errors import OptionError
+from armoflow.texts import read_json
 
 LABEL = "armoflow.requirements"
 """The option of an ArmoniK task that tells workers, before they read it, what it needs."""
@@ -62,6 +64,11 @@ def _checked(value: object) -> str:
         raise OptionError(
             f"requirements must hold packages, not options such as {text!r}: which index is asked "
             "is said where workers run, by UV_INDEX_URL and UV_FIND_LINKS (pip's: PIP_INDEX_URL)"
+        )
+    if "://" in text and not unquote(text).isprintable():
+        raise OptionError(
+            f"requirements holds {text!r}, and what it names cannot be printed: give that another "
+            "name"
         )
     if "://" in text.partition("@")[0]:
         return _checked_url(text)
@@ -117,6 +124,7 @@ def to_label(requirements: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return ((LABEL, json.dumps(texts)),)
 
 
+@functools.lru_cache(maxsize=256)
 def from_label(text: str) -> tuple[str, ...]:
     """What was written by :func:`to_label`; nothing where that makes no sense.
 
@@ -124,11 +132,8 @@ def from_label(text: str) -> tuple[str, ...]:
         >>> from_label('["numpy"]'), from_label("numpy")
         (('numpy',), ())
     """
-    import json
-
+    values = read_json(text)
     try:
-        values = json.loads(text)
-    except ValueError:
+        return check_requirements(values) if isinstance(values, list) else ()
+    except OptionError:  # others may write what they like
         return ()
-    known = isinstance(values, list) and all(isinstance(value, str) for value in values)
-    return tuple(values) if known else ()

@@ -20,6 +20,7 @@ from armoflow.cache.walk import (
 )
 from armoflow.graph.nodes import Node
 from armoflow.policies import CachePolicy
+from armoflow.texts import as_text
 
 if TYPE_CHECKING:
     from armoflow.graph.task import BaseTask
@@ -139,7 +140,7 @@ class CallKeys:
     def _make(self, task: AnyTask, policy: CachePolicy) -> Called:
         parts = policy.keyed
         function, bound = _unbound(task.function)
-        name = f"{getattr(function, '__module__', '')}:{_qualname(function)}"
+        name = as_text(f"{getattr(function, '__module__', '')}:{_qualname(function)}")
         version, code = policy.version, None
         if version is not None:
             told = self._values.of(Parts("version", [name, version, *bound]))

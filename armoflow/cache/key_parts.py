@@ -149,7 +149,8 @@ def decode_parts(
 
 
 def _pack(fields: list[Any]) -> bytes:
-    data: bytes = msgpack.packb(fields, use_bin_type=True)
+    # What is shown of a value may have what cannot be written.
+    data: bytes = msgpack.packb(fields, use_bin_type=True, unicode_errors="replace")
     return data
 
 

@@ -302,6 +302,10 @@ def _check_endpoint(endpoint: object) -> None:
         )
     if not endpoint.strip():
         raise OptionError(f"endpoint {endpoint!r} is empty: leave it out to run on this machine")
+    if not _names_a_file(endpoint):
+        raise OptionError(
+            f"endpoint {endpoint!r} is no address: it has a NUL, or half a character, in it"
+        )
 
 
 def _check_count(name: str, value: object) -> None:

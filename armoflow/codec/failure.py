@@ -22,6 +22,7 @@ import msgpack
 
 from armoflow import config
 from armoflow.codec.clipping import MARK, clip_line, without_records
+from armoflow.codec.entry_count import counting
 from armoflow.codec.exceptions import Form, is_raisable, load_exception, revive_exception
 from armoflow.codec.seal import SEAL_BYTES, holds, seal
 from armoflow.codec.shortening import shorter
@@ -43,6 +44,8 @@ _FIND = re.compile(rf"\[{MARK}\s([A-Za-z0-9+/=\s]+)\]")
 _SUMMARY = 300  # characters of a message in the readable line
 _PATH = 12  # node names kept, half of them from each end
 _LARGEST = 8 * config.ERROR_MESSAGE_LIMIT  # bytes of a record that is not compressed
+_ENTRIES = 1_000_000  # of all its lists
+
 WHOLE = config.ERROR_TEXT_LIMIT - 2 * config.ERROR_RECORD_LIMIT
 """Bytes of a record where there is room for all of an error: its text holds a short one too."""
 
@@ -157,7 +160,8 @@ class ErrorRecord:
         body = view[1 + SEAL_BYTES :]
         trusted = holds(key, body, view[1 : 1 + SEAL_BYTES])
         try:
-            values = msgpack.unpackb(_decompress(body), raw=False)
+            plain = _decompress(body)
+            values = msgpack.unpackb(plain, raw=False, **counting(len(plain), _ENTRIES))
             record = _read(values)
         except (
             ValueError,

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Cell, pack_envelope, unpack_told
 from armoflow.codec.positions import Positions, item_at, label, position_of
+from armoflow.config import DURATION_LIMIT
 from armoflow.errors import EnvelopeError
 
 QUICK = 0.0001
@@ -34,8 +35,12 @@ PREFIX = "items/"
 _NAME = 200
 """Characters of such a name."""
 
+_MOST = 10**15
+"""Of items, or attempts, that a log may tell of."""
+
 _SUMMARY = re.compile(
-    rf"{PREFIX}(\d+) of (\d+) failed(?:, (\d+) tried again)?(?:: (.*))?", re.DOTALL
+    rf"{PREFIX}(\d{{1,15}}) of (\d{{1,15}}) failed(?:, (\d{{1,15}}) tried again)?(?:: (.*))?",
+    re.DOTALL,
 )
 
 
@@ -268,9 +273,25 @@ def read_items(data: Buffer) -> list[ItemRecord]:
     """
     _, told = unpack_told(data)
     try:
-        return list(read_log(told.get("log", ())))
-    except (TypeError, ValueError) as error:
+        records = list(read_log(told.get("log", ())))
+        if not all(map(_is_sound, records)):
+            raise ValueError("of an item it says what cannot be")
+    except (TypeError, ValueError, LookupError) as error:
         raise EnvelopeError(f"stored data has a malformed log of its items: {error}") from error
+    return records
+
+
+def _is_sound(record: ItemRecord) -> bool:
+    name, item, seconds, _, attempts, items = record
+    return (
+        type(name) is str
+        and (item is None or type(item) is int)
+        and 0 <= seconds < DURATION_LIMIT
+        and type(attempts) is int
+        and 0 <= attempts <= _MOST
+        and type(items) is int
+        and 0 < items <= _MOST
+    )
 
 
 def read_log(packed: Sequence[Sequence[Any]]) -> Iterator[ItemRecord]:

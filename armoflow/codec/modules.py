@@ -26,6 +26,9 @@ from armoflow.codec.syntax import parse
 from armoflow.errors import EnvelopeError
 
 _FORMAT = 2
+_PATHS = "surrogatepass"
+"""How texts are encoded: paths may be no UTF-8, and Python then has lone surrogates in them."""
+
 MAIN = frozenset({"__main__", "__mp_main__"})
 IMPORTERS = frozenset({"import_module", "__import__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -346,8 +349,8 @@ class ModuleBundle:
         if self._encoded is None and self._members:
             if self._packed is None:
                 members = sorted((name, *member.source) for name, member in self._members.items())
-                self._packed = zlib.compress(msgpack.packb(members, use_bin_type=True))
-            names = zlib.compress(msgpack.packb(sorted(self._names.items()), use_bin_type=True))
+                self._packed = zlib.compress(_pack(members))
+            names = zlib.compress(_pack(sorted(self._names.items())))
             data = msgpack.packb([_FORMAT, self._packed, names])
             self._encoded = hashlib.blake2b(data, digest_size=16).hexdigest(), data
         return self._encoded
@@ -355,6 +358,11 @@ class ModuleBundle:
     def _put(self, name: str, token: object, source: ModuleSource) -> None:
         self._members[name] = _Member(token, source)
         self._packed = self._encoded = None
+
+
+def _pack(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors=_PATHS)
+    return packed
 
 
 def decode_bundle(data: bytes | memoryview) -> Bundle:
@@ -367,7 +375,9 @@ def decode_bundle(data: bytes | memoryview) -> Bundle:
         version, *packed = msgpack.unpackb(data)
         if version != _FORMAT:
             raise EnvelopeError(f"modules have format {version!r}, this armoflow reads {_FORMAT}")
-        members, names = (msgpack.unpackb(zlib.decompress(part)) for part in packed)
+        members, names = (
+            msgpack.unpackb(zlib.decompress(part), unicode_errors=_PATHS) for part in packed
+        )
         sources = {
             name: ModuleSource(text, path, is_package) for name, text, path, is_package in members
         }

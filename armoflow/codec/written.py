@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from armoflow.codec.container import Buffer, pack, unpack
 from armoflow.errors import EnvelopeError
+from armoflow.texts import read_count
 
 PREFIX = "written/"
 """Begins the name of such a result; the name of its task follows."""
@@ -47,8 +48,7 @@ def wanted_level(options: Mapping[str, str]) -> int | None:
         ...     {"armoflow.logs": "all"})
         (30, None, None)
     """
-    level = options.get(LEVEL_OPTION, "")
-    return int(level) if level.isdecimal() else None
+    return read_count(options.get(LEVEL_OPTION, ""))
 
 
 def pack_written(texts: Iterable[WrittenText]) -> list[Buffer]:

@@ -22,6 +22,7 @@ from armoflow.offers import read_offers
 from armoflow.placement import check_partition
 from armoflow.system.devices import visible_devices
 from armoflow.system.grants import processors
+from armoflow.texts import is_text
 from armoflow.worker.environment import worker_environment
 
 
@@ -280,7 +281,13 @@ def _parse_folders(texts: Sequence[str], partitions: Collection[str]) -> dict[st
 
 
 def _absolute(directory: str) -> Path:
-    return Path(directory).expanduser().absolute()
+    path = Path(directory).expanduser().absolute()
+    if not is_text(str(path)):
+        raise OptionError(
+            f"--data-folder {str(path)!r} cannot be told to workers, for it is no UTF-8: name "
+            "another one"
+        )
+    return path
 
 
 def number_of(what: str, least: int, most: int) -> Callable[[str], int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from armoflow.errors import EngineError
+from armoflow.texts import is_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,15 @@ def prepare_directory(directory: Path) -> None:
 
     Raises:
         EngineError: If it is no directory, another user's, or has files that an engine would
-            remove; or if what it is in is not there.
+            remove; if what it is in is not there, or its path is no UTF-8.
         OSError: If it cannot be made.
     """
+    if not is_text(str(directory)):
+        raise EngineError(
+            f"the state directory {str(directory)!r} cannot be told to clients and workers, for "
+            f"its path is no UTF-8: {REMEDY}",
+            "FAILED_PRECONDITION",
+        )
     missing = [place for place in (directory, *directory.parents) if not place.exists()]
     if len(missing) > MADE:
         raise EngineError(

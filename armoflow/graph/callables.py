@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from armoflow.errors import GraphError
+from armoflow.texts import as_text
 
 ABROAD = {
     **dict.fromkeys(("remote", "delay", "s", "si", "bind"), "task(...): a call is lazy"),
@@ -82,7 +83,8 @@ def name_of(function: Any) -> str:
     """What a task of a function is called."""
     while isinstance(function, functools.partial):
         function = function.func
-    return getattr(function, "__name__", None) or type(function).__name__
+    name = getattr(function, "__name__", None)
+    return as_text(name) if isinstance(name, str) and name else type(function).__name__
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:

@@ -64,6 +64,7 @@ from typing import Any
 
 import msgpack
 
+from armoflow.codec.entry_count import counting
 from armoflow.codec.item_log import PREFIX as LOG_PREFIX
 from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
 from armoflow.config import (
@@ -297,6 +298,9 @@ REPLIES: Mapping[int, Shape] = {
 }
 """The values of replies, by the kind of their requests."""
 
+_MESSAGE_ENTRIES = FRAME_ENTRIES * 40
+"""Entries of all lists and maps of a message: what they are read into is bounded, too."""
+
 UNREADABLE = (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException)
 """What msgpack raises for bytes that are no message."""
 
@@ -316,6 +320,7 @@ def unpack(message: bytes, entries: int = FRAME_ENTRIES * 10) -> Iterator[Any]:
         max_buffer_size=len(message) + 1,
         max_array_len=entries,
         max_map_len=entries,
+        **counting(len(message), _MESSAGE_ENTRIES),
     )
     unpacker.feed(message)
     read = 0

@@ -100,7 +100,7 @@ def _providers(top: str) -> Iterator[str]:
     """
     from importlib import metadata
 
-    owns = re.compile(rb"(?m)^" + re.escape(top.encode()) + rb"(?:[/.]|$)")
+    owns = re.compile(rb"(?m)^" + re.escape(top.encode("utf-8", "replace")) + rb"(?:[/.]|$)")
     for root in map(Path, sys.path):
         for pattern in ("*.dist-info/RECORD", "*.egg-info/top_level.txt"):
             for listing in sorted(root.glob(pattern)):

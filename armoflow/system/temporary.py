@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from armoflow.errors import EngineError
+from armoflow.texts import is_text
 
 PREFIX = "armoflow-"
 SOCKET_PATH_LIMIT = 100
@@ -96,6 +97,12 @@ def temporary_root() -> Path:
                     f"temporary files cannot be kept in {value!r}, which the variable {variable} "
                     "names: it is no directory that can be written to. Make it, or set the "
                     "variable to another one"
+                )
+            if not is_text(value):
+                raise EngineError(
+                    f"temporary files cannot be kept in {value!r}, which the variable {variable} "
+                    "names: armoflow writes paths in UTF-8, and this one is none. Set the variable "
+                    "to another directory"
                 )
             break
     try:

@@ -302,7 +302,10 @@ def _content(requirement: str) -> str:
 
 def _file_of(requirement: str) -> Path | None:
     found = _FILE.search(requirement)
-    return None if found is None else Path(unquote(urlsplit(found[1]).path))
+    try:
+        return None if found is None else Path(unquote(urlsplit(found[1]).path))
+    except ValueError:  # it is no URL, which whoever installs it says
+        return None
 
 
 def builds(requirements: Iterable[str]) -> dict[Path, tuple[int, int, int]]:

@@ -250,6 +250,14 @@ def test_bombs_are_refused_at_their_limit() -> None:
     assert ErrorRecord.find(text, KEY) is None
 
 
+def test_a_record_of_very_many_small_parts_is_refused() -> None:
+    """Read, it would take sixty times the bytes that it has."""
+    parts = b"\xdd" + (2 * failure._ENTRIES).to_bytes(4, "big") + b"\x90" * (2 * failure._ENTRIES)
+    body = zlib.compress(parts)
+    with pytest.raises(EnvelopeError, match=r"more than .* entries"):
+        ErrorRecord.decode(bytes([failure._FORMAT]) + seal(KEY, body) + body, KEY)
+
+
 def test_deep_nesting_is_refused() -> None:
     for opening in (b"\x91", b"\x81\xa1k"):
         body = zlib.compress(opening * 100_000 + b"\xc0")

@@ -132,8 +132,13 @@ def test_the_name_of_a_log_is_no_longer_than_names_may_be() -> None:
     assert list(summary.names[:2]) == ["load[0]", "load[1]"]
 
 
+TOO_MANY = f"{PREFIX}{'9' * 5_000} of 3 failed"
+"""Python reads no number of so many digits."""
+
+
 @pytest.mark.parametrize(
-    "name", ["", "load", "output/load", PREFIX, f"{PREFIX}x of 3 failed", f"{PREFIX}1 of 3"]
+    "name",
+    ["", "load", "output/load", PREFIX, f"{PREFIX}x of 3 failed", f"{PREFIX}1 of 3", TOO_MANY],
 )
 def test_other_names_say_nothing_of_items(name: str) -> None:
     assert read_summary(name) is None
@@ -143,6 +148,29 @@ def test_a_result_without_a_log_tells_of_no_items() -> None:
     assert read_items(b"".join(pack_envelope([b"value"], 0.5))) == []
 
 
-def test_a_log_that_cannot_be_read_says_so() -> None:
+@pytest.mark.parametrize(
+    "log",
+    [
+        7,
+        [7],
+        [["load", 0, [1], []]],
+        [["load", 0, [1, 5]]],
+        [[7, 0, [1, 5], []]],
+        [["load", "x", [1, 5], []]],
+        [["load", [3], [2, 5], []]],
+        [["load", 0, ["x", 5], []]],
+        [["load", 0, [1, "x"], []]],
+        [["load", 0, [1, float("nan")], []]],
+        [["load", 0, [1, float("inf")], []]],
+        [["load", 0, [1, -5], []]],
+        [["load", 0, [2**60, 5], []]],
+        [["load", 0, [1, 5], [0, 9, 1]]],
+        [["load", 0, [1, 5], [0, 1, "x"]]],
+        [["load", 0, [1, 5], [0, 1, -1]]],
+        [["load", 0, [1, 5], [[], 1, 1]]],
+    ],
+    ids=str,
+)
+def test_a_log_that_cannot_be_read_says_so(log: object) -> None:
     with pytest.raises(EnvelopeError, match="malformed log"):
-        read_items(b"".join(pack([{"log": [["load", 0, [1], []]]}])))
+        read_items(b"".join(pack([{"log": log}])))

@@ -31,6 +31,14 @@ def test_of_a_path_with_a_typo_nothing_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "typo").exists()
 
 
+def test_a_path_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    """Clients and workers are told it as a text."""
+    directory = tmp_path / os.fsdecode(b"state\xff")
+    with pytest.raises(EngineError, match="is no UTF-8: choose another one"):
+        prepare_directory(directory)
+    assert not directory.exists()
+
+
 @pytest.mark.parametrize("open_mode", [0o755, 0o777, 0o770, 0o701])
 def test_a_directory_open_to_others_is_closed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, open_mode: int

@@ -342,3 +342,17 @@ def test_a_number_that_is_used_twice_is_answered_twice(session: str, stream: Raw
     submission = names(os.urandom(4).hex())
     stream.send_frames(*[[3, Kind.SUBMIT, session, *submission]] * 2)
     assert [stream.receive(), stream.receive()] == [[3, Kind.OK, None]] * 2
+
+
+def test_a_message_of_very_many_small_parts_is_refused(
+    serving: Serving, stream: RawStream, door: str
+) -> None:
+    """Read, it would take sixty times the bytes that it has."""
+    before = traces(serving)
+    lists = b"".join(b"\xdd" + (900_000).to_bytes(4, "big") + b"\x90" * 900_000 for _ in range(5))
+    stream.send(b"\x93\x07" + bytes([Kind.POLL]) + b"\x95" + lists)
+    assert stream.end() is grpc.StatusCode.INVALID_ARGUMENT
+    assert traces(serving) == before
+    other = open_stream(serving, door)
+    other.greet()
+    other.close()

@@ -12,12 +12,14 @@ from armonik.common import TaskDefinition
 from armonik.protogen.client import (
     applications_service_pb2_grpc as applications,
 )
+from armonik.protogen.client import events_service_pb2_grpc as events
 from armonik.protogen.client import partitions_service_pb2_grpc as partitions
 from armonik.protogen.client import results_service_pb2_grpc as results
 from armonik.protogen.client import sessions_service_pb2_grpc as sessions
 from armonik.protogen.client import tasks_service_pb2_grpc as tasks
 from armonik.protogen.common import (
     applications_common_pb2,
+    events_common_pb2,
     partitions_common_pb2,
     results_common_pb2,
     sessions_common_pb2,
@@ -127,6 +129,87 @@ def test_fuzz_the_standard_services(
         serving.run(assert_healthy(serving.server.engine))
     with capsys.disabled():
         print(f"\nfuzz, standard services{' (strict)' * strict}: {counts}, {codes}; healthy after")
+
+
+STREAMED = (
+    ("UploadResultData", results_common_pb2.UploadResultDataRequest),
+    ("DownloadResultData", results_common_pb2.DownloadResultDataRequest),
+    ("WatchResults", results_common_pb2.WatchResultRequest),
+    ("GetEvents", events_common_pb2.EventSubscriptionRequest),
+)
+
+
+@st.composite
+def uploads(draw: Any, known: list[str]) -> list[Any]:
+    """Messages of an upload, in any order."""
+    session, target = known[0], draw(st.sampled_from(known))
+    message = results_common_pb2.UploadResultDataRequest
+    begin = message(id={"session_id": session, "result_id": target})
+    chunk = st.sampled_from([b"", b"x", b"aflw", bytes(100_000)])
+    return draw(
+        st.lists(
+            st.just(begin)
+            | st.just(message())
+            | st.builds(lambda data: message(data_chunk=data), chunk)
+            | st.builds(
+                lambda text: message(id={"session_id": session, "result_id": text}), texts(known)
+            ),
+            max_size=5,
+        )
+    )
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
+def test_fuzz_the_streams_of_the_standard_services(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], strict: bool
+) -> None:
+    """Uploads in any order, downloads, events: what is refused leaves no file behind."""
+    counts = {"examples": 0, "accepted": 0}
+    codes: dict[str, int] = {}
+    allowed = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED"}
+    if strict:
+        allowed |= {"UNKNOWN"}
+
+    with serve(tmp_path / "state", strict=strict) as serving:
+        known = some_ids(serving)
+        stubs = {"GetEvents": events.EventsStub(serving.channel)}
+        other = results.ResultsStub(serving.channel)
+
+        @fuzzed(60)
+        @given(st.data())
+        def run(data: st.DataObject) -> None:
+            name, message = data.draw(st.sampled_from(STREAMED))
+            call = getattr(stubs.get(name, other), name)
+            counts["examples"] += 1
+            try:
+                if name == "UploadResultData":
+                    call(iter(data.draw(uploads(known))), timeout=60)
+                else:
+                    request = fill(data.draw, message(), known)
+                    replies = call(
+                        iter([request]) if name == "WatchResults" else request, timeout=60
+                    )
+                    if name == "GetEvents":
+                        replies.initial_metadata()  # it is served: it does not end by itself
+                        replies.cancel()
+                    else:
+                        list(replies)
+                counts["accepted"] += 1
+            except grpc.RpcError as error:
+                code = error.code().name
+                assert code in allowed, f"{name}: {error.details()}"
+                codes[code] = codes.get(code, 0) + 1
+            engine = serving.server.engine
+            serving.run(assert_healthy(engine))
+            assert not list(Path(engine.objects.staging).iterdir())
+
+        run()
+    with serve(tmp_path / "state", strict=strict) as serving:
+        serving.run(assert_listed(serving.server.engine))
+    with capsys.disabled():
+        print(
+            f"\nfuzz, streams of services{' (strict)' * strict}: {counts}, {codes}; healthy after"
+        )
 
 
 def some_ids(serving: Serving) -> list[str]:

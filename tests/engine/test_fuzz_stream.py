@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ from hypothesis import strategies as st
 
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import ApiOptions, StateError
+from armoflow.engine.records import ApiOptions, SessionStatus, StateError
+from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.extension import ExtensionService
-from armoflow.protocol.frames import VERSION, Kind, unpack
+from armoflow.engine.services.stream_socket import StreamSocket
+from armoflow.protocol.frames import VERSION, Kind, Splitter, framed, unpack
 
 SESSION = "session"
+PIECE = 64
+"""Bytes that are sent and read at once on a socket."""
+
 LEVEL = {
     "max_duration": 60.0,
     "max_retries": 2,
@@ -55,7 +62,7 @@ def upload(number: int) -> list[Any]:
 @st.composite
 def requests(draw: Any) -> list[Any]:
     """One request, most often almost right."""
-    number = draw(st.integers(0, 1000))
+    number = draw(st.integers(1, 1000))  # what nobody asked for has none
     ids = [f"{number}-output", f"{number}-payload", "unknown"]
     valid = draw(
         st.sampled_from(
@@ -67,6 +74,10 @@ def requests(draw: Any) -> list[Any]:
                 [number, Kind.FENCED, SESSION, "shared/manifest/from/2", *submission(number)[1:]],
                 *([number, int(kind), ids] for kind in (Kind.FETCH, Kind.POLL, Kind.FAILURES)),
                 *([number, int(kind), ids] for kind in (Kind.DELETE, Kind.CANCEL)),
+                [number, Kind.LISTEN, SESSION],
+                *([number, int(kind)] for kind in (Kind.INTRODUCE, Kind.OPEN)),
+                [number, Kind.OPEN, LEVEL, ["default"]],
+                *([number, int(kind), SESSION] for kind in (Kind.CLOSE, Kind.STOP)),
             ]
         )
     )
@@ -107,13 +118,43 @@ async def exchange(engine: Engine, message: bytes, expected: int) -> tuple[list[
     return answers, ""
 
 
-def test_fuzz_the_batch_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def exchange_on_socket(path: str, message: bytes, expected: int) -> tuple[list[Any], str]:
+    """The same by the engine's socket, where sessions are begun and ended, too."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    answers: list[Any] = []
+    code = ""
+    splitter = Splitter()
+    try:
+        for start in range(0, len(whole := framed((message,))), PIECE):
+            writer.write(whole[start : start + PIECE])
+            await writer.drain()
+        while len(answers) < expected and (data := await asyncio.wait_for(reader.read(PIECE), 60)):
+            for frame in chain.from_iterable(map(unpack, splitter.feed(data))):
+                if frame[:2] == [0, Kind.REFUSED]:
+                    code = frame[2]
+                elif frame[1] not in {Kind.CHANGES, Kind.PASSAGES}:
+                    answers.append(frame)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return answers, code
+
+
+@pytest.mark.parametrize("door", ["call", "socket"])
+def test_fuzz_the_batch_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], door: str
+) -> None:
     counts = {"examples": 0, "frames": 0, "refused": 0, "ended": 0}
+    folder = tempfile.TemporaryDirectory(prefix="af-")  # pytest's may be too long for a socket
+    path = f"{folder.name}/stream"
 
     async def example(engine: Engine, frames: list[Any], tail: bytes) -> None:
         message = b"".join(map(msgpack.packb, frames)) + tail
         # What the tail says is not known: an answer more, or the end of the stream.
-        answers, code = await exchange(engine, message, len(frames))
+        if door == "call":
+            answers, code = await exchange(engine, message, len(frames))
+        else:
+            answers, code = await exchange_on_socket(path, message, len(frames))
         assert code in ({"", "INVALID_ARGUMENT"} if tail else {""})
         numbers = [frame[0] for frame in frames]
         assert sorted(answer[0] for answer in answers)[: len(numbers)] == sorted(numbers) or tail
@@ -124,8 +165,7 @@ def test_fuzz_the_batch_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str
         counts["examples"] += 1
         counts["frames"] += len(frames)
         counts["ended"] += bool(code)
-        if SESSION not in engine.state.sessions:
-            open_session(engine)
+        await open_again(engine)
         await assert_healthy(engine)
         assert not engine._watchers._results
 
@@ -133,17 +173,28 @@ def test_fuzz_the_batch_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str
         options = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
         engine.apply(engine.state.create_session(engine.now(), SESSION, options, ()))
 
+    async def open_again(engine: Engine) -> None:
+        session = engine.state.sessions.get(SESSION)
+        if session is not None and session.status is not SessionStatus.RUNNING:
+            await engine.sweeper.finished(SESSION)
+            await engine.apply(engine.state.delete_session(engine.now(), SESSION))
+        if session is None or session.status is not SessionStatus.RUNNING:
+            open_session(engine)
+
     def work(wait: Callable[[Any], Any]) -> None:
         engine = Engine(EngineOptions(tmp_path))
         wait(engine.start())
         open_session(engine)
+        socket = StreamSocket(engine, CallLog(None), path)
+        wait(socket.start())
 
-        @fuzzed(80)
+        @fuzzed(80 if door == "call" else 60)
         @given(st.lists(requests(), max_size=4), st.just(b"") | garbage)
         def run(frames: list[Any], tail: bytes) -> None:
             wait(example(engine, frames, tail))
 
         run()
+        socket.close()
         wait(engine.stop())
         again = Engine(EngineOptions(tmp_path))
         wait(again.start())
@@ -151,6 +202,7 @@ def test_fuzz_the_batch_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str
         wait(assert_healthy(again))
         wait(again.stop())
 
-    in_a_loop(work)
+    with folder:
+        in_a_loop(work)
     with capsys.disabled():
-        print(f"\nfuzz, batch stream: {counts}; healthy after each, and after a restart")
+        print(f"\nfuzz, batch stream by {door}: {counts}; healthy after each, and after a restart")

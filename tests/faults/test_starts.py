@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -261,3 +262,58 @@ def test_targets_are_escaped() -> None:
     path = "/tmp/50% of #1?/ü"
     assert parse_address(f"unix:{path}").target == grpc_target(f"unix:{path}")
     assert grpc_target("unix:///tmp/x") == grpc_target("unix:/tmp/x") == "unix:/tmp/x"
+
+
+UNREADABLE = os.fsdecode(b"d\xff\xfe")
+"""The name of a directory that is no UTF-8."""
+
+
+def test_a_script_and_its_modules_in_a_directory_that_is_no_utf_8(
+    place: Place, tmp_path: Path
+) -> None:
+    directory = tmp_path / UNREADABLE
+    directory.mkdir()
+    (directory / "beside.py").write_text("def double(x):\n    return 2 * x\n")
+    script = directory / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import os
+            import beside
+            from armoflow import Client, task
+
+            @task(cache=True)
+            def double(x):
+                return beside.double(x)
+
+            @task
+            def twice(x):
+                return double(double(x))
+
+            @task
+            def fail():
+                raise ValueError(beside.__file__)
+
+            if __name__ == "__main__":
+                with Client(workers=1) as client:
+                    print(client.compute(twice(3)))
+                    error = client.submit(fail()).exception()
+                    print(os.fsencode(str(error)) == os.fsencode(beside.__file__))
+        """)
+    )
+    run = subprocess.run(
+        [sys.executable, script], env=place.environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout.split() == ["12", "True"], run.stderr
+    place.wait_until_clean()
+
+
+def test_a_temporary_directory_that_is_no_utf_8_is_named(place: Place, tmp_path: Path) -> None:
+    directory = tmp_path / UNREADABLE
+    directory.mkdir()
+    environment = {**place.environment, "TMPDIR": str(directory)}
+    with place.run(CODE.format(answer=""), env=environment) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    last = errors.splitlines()[-1]
+    assert "EngineError: temporary files cannot be kept in" in last and "UTF-8" in last
+    assert "the variable TMPDIR" in last

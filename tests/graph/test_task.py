@@ -313,3 +313,14 @@ def test_a_function_that_cannot_take_an_exception_is_named(option: str) -> None:
     told = rf"{option} is called with the exception: .*of_two.*first"
     with pytest.raises(OptionError, match=told):
         TaskOptions(**{option: of_two})
+
+
+def test_a_function_whose_name_cannot_be_written_has_one_that_can() -> None:
+    """Names go into frames, journals and pictures."""
+
+    def function() -> None: ...
+
+    function.__name__ = "half a \ud83d"
+    assert task(function).name == "half a ?"
+    function.__name__ = ""
+    assert task(function).name == "function"

@@ -444,3 +444,21 @@ def test_an_argument_without_a_key_is_named_before_anything_runs(
     with pytest.raises(UnkeyableError, match="first"):
         client.compute(add(Unkeyable(1), 2))  # type: ignore[arg-type]
     assert counter.new() == 0
+
+
+def test_what_cannot_be_written_is_noted_as_well_as_it_can_be(
+    engine: Up, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Texts of values are shown beside keys, and a name may come from anywhere."""
+
+    def odd(text: str, **more: str) -> str:
+        return text + more["half a \ud83d"]
+
+    odd.__module__ = odd.__name__ = odd.__qualname__ = "\ud800"
+    kept = task(odd, cache=True)
+    with Client(engine.endpoint) as client:
+        for _ in range(2):
+            value = client.compute(kept("\udfff", **{"half a \ud83d": "\ud800"}))
+            assert value == "\udfff\ud800"
+        assert client.explain(kept("\udfff", **{"half a \ud83d": "\ud800"})).tasks[0].hits == 1
+    assert not caplog.records

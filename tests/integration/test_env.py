@@ -79,6 +79,8 @@ def test_they_are_part_of_the_key_where_they_are_said_near_the_task(engine: Up) 
         ({"A=B": "x"}, "env names a variable 'A=B'"),
         ({"A": "a\0b"}, "env names a variable 'A'"),
         ({"ARMOFLOW_PROCESS": "x"}, "env sets ARMOFLOW_PROCESS, by which armoflow finds its"),
+        ({f"V{n}": "" for n in range(50_000)}, "env has 50,000 variables of 288,890 characters"),
+        ({"A": "x" * 2_000_000}, "env has 1 variables of 2,000,001 characters: at most 4,096 of"),
     ],
 )
 def test_what_is_no_variable_is_refused_where_it_is_written(given: Any, told: str) -> None:

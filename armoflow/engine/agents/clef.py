@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from armoflow.agent.passages import STDOUT, Passage, Writer
 from armoflow.config import MIB
+from armoflow.texts import as_text, read_json
 from armoflow.worker.log_format import LEVELS
 
 _BEGINS = b'{"@t"'
 _LONGEST = MIB
+_FIELDS = ("taskId", "sessionId", "taskName", "SourceContext", "@l", "@m")
 
 
 class ClefReader:
@@ -38,12 +39,11 @@ class ClefReader:
 
 
 def _read(line: bytes) -> Passage | None:
-    try:
-        fields = json.loads(line)
-        texts = [fields.get(name, "") for name in ("taskId", "sessionId", "taskName")]
-        logger, text = fields.get("SourceContext", ""), fields["@m"]
-    except (ValueError, KeyError, RecursionError):
+    fields = read_json(line)
+    if not isinstance(fields, dict) or not fields.get("sessionId") or "@m" not in fields:
         return None
-    if not texts[1] or not all(isinstance(one, str) for one in (*texts, logger, text)):
+    texts = [fields.get(name, "") for name in _FIELDS]
+    if not all(isinstance(one, str) for one in texts):
         return None
-    return Passage(Writer.of(*texts), LEVELS.get(fields.get("@l"), STDOUT), logger, text)
+    *who, logger, level, text = map(as_text, texts)
+    return Passage(Writer.of(*who), LEVELS.get(level or None, STDOUT), logger, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgpack
@@ -151,7 +151,7 @@ class Replies:
 
     # --- work -----------------------------------------------------------------------------------
 
-    def answer(self, number: int, work: Awaitable[Any]) -> None:
+    def answer(self, number: int, work: Coroutine[Any, Any, Any]) -> None:
         """Reply with what that work returns; others are answered meanwhile."""
 
         async def run() -> None:
@@ -162,15 +162,17 @@ class Replies:
             except Exception as error:
                 self.fail(number, error)
 
-        self.run(run())
+        # Of a stream that ends at once it is not even begun.
+        self.run(run()).add_done_callback(lambda _: work.close())
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Carry out a request beside others; it ends with the stream."""
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ran)
         if len(self._running) >= ANSWERS_AT_ONCE:
             self.has_room = False
+        return task
 
     def run_first(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out a request before any other is taken; it does not end with the stream."""
