@@ -119,6 +119,12 @@ FRAME_ENTRIES = 100_000
 REQUEST_LIMIT = 256 * MIB
 """Bytes of one message to the engine; more data than that is uploaded in chunks."""
 
+CALL_LIMIT = 8 * MIB
+"""Bytes of a message of a call that carries no data: twice what ArmoniK's services take."""
+
+CALL_PARTS = 500_000
+"""Entries of all lists of such a message."""
+
 STREAM_MESSAGE = 16 * MIB
 """Bytes of requests after which a client begins another message on its stream."""
 

@@ -150,3 +150,41 @@ def test_applications_are_sorted_by_anything(serving: Serving) -> None:
     assert refused(
         lambda: ArmoniKResults(serving.channel).create_results_metadata(["a"], "../x")
     ).code() in {Code.INVALID_ARGUMENT, Code.NOT_FOUND}
+
+
+MANY = 600_000
+
+SUBMIT = "/armonik.api.grpc.v1.tasks.Tasks/SubmitTasks"
+LIST = "/armonik.api.grpc.v1.results.Results/ListResults"
+CANCEL = "/armonik.api.grpc.v1.tasks.Tasks/CancelTasks"
+CREATE = "/armonik.api.grpc.v1.results.Results/CreateResults"
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field as Protocol Buffers write it."""
+    length = len(content).to_bytes(4, "little")
+    value = int.from_bytes(length, "little")
+    written = bytes((value >> shift & 0x7F) | 0x80 for shift in (0, 7, 14)) + bytes([value >> 21])
+    return bytes([number << 3 | 2]) + written + content
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "told"),
+    [
+        (SUBMIT, b"\x1a\x00" * 200_000, "200,000 entries: at most 100,000 are taken"),
+        (SUBMIT, b"\x1a\x00" * MANY, "lists of up to 500,000 entries: say it in several calls"),
+        (CREATE, b"\x0a\x00" * MANY, "lists of up to 500,000 entries"),
+        (LIST, field(3, b"\x0a\x00" * MANY), "filter: more than 16000 conditions"),
+        (CANCEL, b"\x0a\x01a" * 3 * MANY, "lists of up to 500,000 entries"),
+        (CANCEL, field(1, b"a" * 9_000_000), "messages of up to 8,388,608 bytes"),
+        (CANCEL, b"\x0a\x05a", "Tasks/CancelTasks: no such message"),
+    ],
+    ids=range(7),
+)
+def test_a_message_of_very_many_parts_is_refused_before_it_is_gone_through(
+    serving: Serving, method: str, message: bytes, told: str
+) -> None:
+    """Others would wait for that, and the engine could run out of memory."""
+    error = refused(lambda: serving.channel.unary_unary(method)(message, timeout=60))
+    assert error.code() in {Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED}
+    assert told in error.details()

@@ -35,7 +35,12 @@ from armoflow.engine.records import (
     StateError,
     TaskRecord,
 )
-from armoflow.engine.services.convert import check_durations, optional_options, set_seconds
+from armoflow.engine.services.convert import (
+    check_count,
+    check_durations,
+    optional_options,
+    set_seconds,
+)
 from armoflow.engine.state.task_options import merge_options
 from armoflow.protocol.shapes import ListOf, Text, check_id, check_ids
 from armoflow.protocol.shared_files import open_plain
@@ -323,6 +328,7 @@ class AgentService(AgentServicer):  # type: ignore[misc]
     def _submit(self, execution: Execution, request: Any) -> list[ChildTask]:
         """Take down the children of a SubmitTasks request."""
         strict = self._engine.options.strict
+        check_count(request)
         if strict:
             check_durations(request)
         base = optional_options(request)

@@ -19,7 +19,7 @@ from armonik.protogen.common import (
 )
 
 from armoflow.codec.clipping import short_error
-from armoflow.config import DURATION_LIMIT
+from armoflow.config import DURATION_LIMIT, FRAME_ENTRIES
 from armoflow.engine.engine_options import encode_options
 from armoflow.engine.pods import pod_of
 from armoflow.engine.records import (
@@ -85,6 +85,20 @@ def options_from_message(message: Any) -> ApiOptions:
 def optional_options(request: Any) -> ApiOptions | None:
     """The ``task_options`` of a request or of one of its tasks, None if absent."""
     return options_from_message(request.task_options) if request.HasField("task_options") else None
+
+
+def check_count(request: Any) -> None:
+    """Refuse a submission of more tasks than others wait for.
+
+    Raises:
+        StateError: INVALID_ARGUMENT.
+    """
+    count = len(request.task_creations)
+    if count > FRAME_ENTRIES:
+        raise StateError(
+            "INVALID_ARGUMENT",
+            f"task_creations has {count:,} entries: at most {FRAME_ENTRIES:,} are taken at once",
+        )
 
 
 def check_durations(request: Any) -> None:

@@ -76,7 +76,10 @@ def parse_filters(filters: Any, fields: Fields, *, strict: bool = False) -> Filt
         StateError: If a condition has no field or value, or one that does not fit the other
             (INVALID_ARGUMENT; UNKNOWN if ``strict``, as the reference engine says).
     """
-    count = sum(len(getattr(both, "and")) for both in getattr(filters, "or"))
+    groups = getattr(filters, "or")  # those without a condition are to be gone through, too
+    count = len(groups)
+    if count <= MAXIMUM_CONDITIONS:
+        count = sum(len(getattr(both, "and")) or 1 for both in groups)
     if count > MAXIMUM_CONDITIONS:
         raise StateError("INVALID_ARGUMENT", f"filter: more than {MAXIMUM_CONDITIONS} conditions")
     return tuple(
@@ -92,6 +95,8 @@ def parse_sort(
     unspecified = sort.direction == sort_direction_pb2.SORT_DIRECTION_UNSPECIFIED
     if strict and (unspecified or not named):
         raise StateError("INVALID_ARGUMENT", "a sort needs a field and a direction")
+    if len(named) > MAXIMUM_CONDITIONS:
+        raise StateError("INVALID_ARGUMENT", f"sort: more than {MAXIMUM_CONDITIONS} fields")
     known = [_parse_field(field, fields, strict, "sort") for field in named]
     paths = tuple(dict.fromkeys(path for path, _ in known))
     if strict and _NO_KEY in paths:

@@ -14,6 +14,7 @@ from armoflow.config import STATUS_TEXT_LIMIT
 from armoflow.engine.faults import StorageError
 from armoflow.engine.records import StateError
 from armoflow.engine.services.call_log import CallLog
+from armoflow.engine.services.request_reader import request_reader
 from armoflow.errors import MalformedError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -73,23 +74,29 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         kind = f"{_side(handler.request_streaming)}_{_side(handler.response_streaming)}"
         behavior = getattr(handler, kind)
         wrap = self._generator if inspect.isasyncgenfunction(behavior) else self._coroutine
-        return handler._replace(**{kind: wrap(behavior, name)})
+        changed: dict[str, Any] = {}
+        read = _as_it_is
+        if handler.request_deserializer is not None and not handler.request_streaming:
+            # Read where a refusal can be told; gRPC would only say that something failed.
+            changed["request_deserializer"] = None
+            read = request_reader(name, handler.request_deserializer)
+        return handler._replace(**{kind: wrap(behavior, name, read), **changed})
 
-    def _coroutine(self, behavior: Any, name: str) -> Any:
+    def _coroutine(self, behavior: Any, name: str, read: Callable[[Any], Any]) -> Any:
         async def call(request: Any, context: Any) -> Any:
             await self._admit(name, context)
             try:
-                return await behavior(request, context)
+                return await behavior(read(request), context)
             except Exception as error:
                 await self._refuse(name, error, context)
 
         return call
 
-    def _generator(self, behavior: Any, name: str) -> Any:
+    def _generator(self, behavior: Any, name: str, read: Callable[[Any], Any]) -> Any:
         async def call(request: Any, context: Any) -> Any:
             await self._admit(name, context)
             try:
-                async with contextlib.aclosing(behavior(request, context)) as replies:
+                async with contextlib.aclosing(behavior(read(request), context)) as replies:
                     async for reply in replies:
                         yield reply
             except Exception as error:
@@ -142,6 +149,10 @@ def status_text(text: str) -> str:
 def _has_status(context: Any) -> bool:
     """Whether a call was aborted already, also if that could not be told."""
     return context.code() not in (0, grpc.StatusCode.OK)
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _side(streaming: bool) -> str:

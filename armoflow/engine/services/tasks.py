@@ -23,6 +23,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import (
+    check_count,
     check_durations,
     optional_options,
     task_to_detailed,
@@ -40,6 +41,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         engine = self._engine
         if not request.task_creations:
             raise StateError("INVALID_ARGUMENT", "task_creations must not be empty")
+        check_count(request)
         if engine.options.strict:
             check_durations(request)
         tasks = [
