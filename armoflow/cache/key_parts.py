@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -91,9 +92,9 @@ def decode_code(data: bytes | memoryview) -> CodeParts:
     except zlib.error as error:
         raise EnvelopeError(f"stored data is not the parts of code: {error}") from error
     digest, pieces, packages = _unpack(unpacked, 3)
-    return CodeParts(
-        digest, {name: CodePiece(*piece) for name, piece in pieces.items()}, tuple(packages)
-    )
+    with _reading():
+        told = {name: CodePiece(*piece) for name, piece in pieces.items()}
+        return CodeParts(digest, told, tuple(packages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,9 @@ def decode_parts(
     """
     task, operation, version, digest, arguments, environment = _unpack(data, 6)
     code = None if digest is None else code_of(digest) or CodeParts(digest, kept=False)
-    told = {name: Argument(*argument) for name, argument in arguments.items()}
-    return KeyParts(task, operation, version, code, told, dict(environment))
+    with _reading():
+        told = {name: Argument(*argument) for name, argument in arguments.items()}
+        return KeyParts(task, operation, version, code, told, dict(environment))
 
 
 def _pack(fields: list[Any]) -> bytes:
@@ -154,11 +156,18 @@ def _pack(fields: list[Any]) -> bytes:
     return data
 
 
-def _unpack(data: bytes | memoryview, count: int) -> list[Any]:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What is something else is told as such."""
     try:
-        form, *fields = list(msgpack.unpackb(data))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        yield
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise EnvelopeError(f"stored data is not the parts of a key: {error}") from error
+
+
+def _unpack(data: bytes | memoryview, count: int) -> list[Any]:
+    with _reading():
+        form, *fields = list(msgpack.unpackb(data))
     if form != _FORMAT or len(fields) != count:
         raise EnvelopeError(
             f"parts of a key have format {form!r} and {len(fields)} fields: this armoflow reads "

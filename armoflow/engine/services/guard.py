@@ -75,7 +75,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         behavior = getattr(handler, kind)
         wrap = self._generator if inspect.isasyncgenfunction(behavior) else self._coroutine
         changed: dict[str, Any] = {}
-        read = _as_it_is
+        read: Callable[[Any], Any] = _as_it_is
         if handler.request_deserializer is not None and not handler.request_streaming:
             # Read where a refusal can be told; gRPC would only say that something failed.
             changed["request_deserializer"] = None
