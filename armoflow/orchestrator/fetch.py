@@ -100,7 +100,7 @@ class Fetcher:
         except EngineUnreachableError as error:
             for result in results:
                 result.blame = Blame(result.name, error=error)
-        except ArmoflowError:
+        except Exception:
             # Each alone, to find out which one is to blame.
             await asyncio.gather(*map(self._download_alone, results))
 
@@ -147,5 +147,5 @@ class Fetcher:
     async def _download_alone(self, result: Result) -> None:
         try:
             await self._download([result])
-        except ArmoflowError as error:
+        except Exception as error:  # whatever it is, no memory above all: who waits for it is told
             result.blame = Blame(result.name, error=error)

@@ -220,8 +220,9 @@ class ChildProcess:
             self.listener.on_messages(self, read(self._unpacker))
         except BrokenStreamError as error:
             self.break_off(error)
-        except MemoryError as error:  # what was read is lost: others do what it had
-            self.break_off(BrokenStreamError(f"there is no memory to read it {error}".strip()))
+        except Exception as error:  # what was read is lost, whatever it is: others do what it had
+            logger.exception("what worker process %d said could not be taken", self.pid)
+            self.break_off(BrokenStreamError(f"it could not be taken: {type(error).__name__}"))
 
     def _on_control(self) -> None:
         try:

@@ -73,7 +73,10 @@ class OutputReader:
         return [*found, *rest]
 
     def _size(self) -> int:
-        return os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            return os.lseek(self._file, 0, os.SEEK_END)
+        except OSError:  # of a disk that fails: nothing is known to have come
+            return self._read
 
     def _next(self) -> Iterator[Passage]:
         size = self._size()

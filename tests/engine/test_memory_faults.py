@@ -16,12 +16,14 @@ from armoflow import Client, task
 from armoflow.engine import checkpoints, schema
 from armoflow.engine.services import stream_socket
 from armoflow.system.threads import Threads
+from armoflow.worker import supervisor
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.spares import Spares
 
 
 @task
 def double(number: int) -> int:
+    print(number)
     return 2 * number
 
 
@@ -83,9 +85,11 @@ def test_a_client_that_comes_while_there_is_no_memory_is_served_later(
     assert not failures
 
 
-@pytest.mark.parametrize("where", [(Spares, "take"), (ChildProcess, "_feed")])
+@pytest.mark.parametrize(
+    "where", [(Spares, "take"), (ChildProcess, "_feed"), (supervisor, "listen")]
+)
 def test_a_process_that_is_not_made_or_heard_has_another_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str]
 ) -> None:
     kind, name = where
     with (

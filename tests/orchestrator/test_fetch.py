@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -90,5 +91,33 @@ def test_a_size_that_is_not_told_is_learned() -> None:
         engine.answer()
         await ask(fetcher, 900)
         assert engine.under_way == 1000
+
+    play(scene)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_what_this_process_cannot_take_fails_alone(error: Exception) -> None:
+    async def scene(engine: Engine, fetcher: Fetcher) -> None:
+        fetch = engine.fetch
+
+        async def fail(session_id: str, result_ids: Sequence[str]) -> list[bytes]:
+            if "1" in result_ids:
+                raise error
+            return await fetch(session_id, result_ids)
+
+        engine.fetch = fail  # type: ignore[method-assign]
+        results = [Result(str(number)) for number in range(3)]
+        ended: list[Result] = []
+        for number, result in enumerate(results):
+            result.id, result.size = str(number), 1000
+            fetcher.fetch(result, ended.append)
+        await ask(fetcher, 0)
+        engine.answer()
+        await ask(fetcher, 0)
+        assert ended == results
+        assert [result.data is not None for result in results] == [True, False, True]
+        assert results[1].blame is not None
+        with pytest.raises(type(error)):
+            raise results[1].blame.exception(b"")
 
     play(scene)

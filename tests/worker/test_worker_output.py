@@ -216,6 +216,20 @@ def test_a_file_that_cannot_be_shortened_is_read_on(
         assert read_all(reader) == new
 
 
+def test_a_file_that_tells_nothing_is_asked_again(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    reader = OutputReader(file, TOKEN)
+    os.write(file, open_mark(TOKEN, MINE) + b"line\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lseek", refuse)
+        assert not reader.behind
+    assert read_all(reader) == ["line"]
+
+
 def test_marks_and_lines_are_whole_wherever_a_read_ends(file: int) -> None:
     other = Writer("task", "session", "g[1]")
     data = b"".join(
