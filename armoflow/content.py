@@ -6,7 +6,6 @@ then what it was when it was looked at.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import sys
@@ -39,6 +38,8 @@ def digest_of(content: bytes | bytearray | memoryview) -> bytes:
 
 def digest_of_pieces(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
     """The same of content in pieces."""
+    import hashlib  # not imported in children, but for files
+
     hasher = hashlib.sha256()
     for piece in pieces:
         hasher.update(piece)
@@ -319,6 +320,8 @@ def write_new(
     Raises:
         OSError: If it is there already, or cannot be written.
     """
+    import hashlib
+
     hasher = hashlib.sha256()
     mode = (0o777 if executable else 0o666) if own else 0o600
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -28,50 +28,127 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 GROUPS: Final = {
     "Engines and workers": {
-        "up": "armoflow.cli.up:up",
-        "worker": "armoflow.cli.worker_command:worker",
-        "doctor": "armoflow.cli.doctor:doctor",
-        "config": "armoflow.cli.configuration:config",
+        "up": (
+            "armoflow.cli.up:up",
+            "Start an engine on this machine.",
+        ),
+        "worker": (
+            "armoflow.cli.worker_command:worker",
+            "Serve an ArmoniK agent as a worker.",
+        ),
+        "doctor": (
+            "armoflow.cli.doctor:doctor",
+            "Look whether work can be done there, and say what to do if not.",
+        ),
+        "config": (
+            "armoflow.cli.configuration:config",
+            "What variables and files say.",
+        ),
     },
     "Scripts": {
-        "run": "armoflow.cli.run_script:run",
-        "explain": "armoflow.cli.looking:explain",
-        "plan": "armoflow.cli.looking:plan",
+        "run": (
+            "armoflow.cli.run_script:run",
+            "Run a Python script with the interpreter that armoflow is installed in.",
+        ),
+        "explain": (
+            "armoflow.cli.looking:explain",
+            "Say what the cache has of the graphs of SCRIPT, and why it has not the rest.",
+        ),
+        "plan": (
+            "armoflow.cli.looking:plan",
+            "Say what the graphs of SCRIPT are expected to take, from what was measured before.",
+        ),
     },
     "Looking": {
-        "ps": "armoflow.cli.ps:ps",
-        "show": "armoflow.cli.show:show",
-        "logs": "armoflow.cli.logs:logs",
-        "top": "armoflow.cli.top:top",
-        "dashboard": "armoflow.cli.dashboard_command:dashboard",
-        "report": "armoflow.cli.report_command:report",
-        "graph": "armoflow.cli.graph_command:graph",
-        "timeline": "armoflow.cli.timeline:timeline",
-        "replay": "armoflow.cli.replay_command:replay",
+        "ps": (
+            "armoflow.cli.ps:ps",
+            "List the sessions of an engine, the newest first, with their tasks.",
+        ),
+        "show": (
+            "armoflow.cli.show:show",
+            "Show all that is known of a session, a task or a result.",
+        ),
+        "logs": (
+            "armoflow.cli.logs:logs",
+            "Show what the tasks of a session have written: print, logs, and what they have "
+            "started.",
+        ),
+        "top": (
+            "armoflow.cli.top:top",
+            "Show live what runs: tasks by partition and by session, and how many end in a second.",
+        ),
+        "dashboard": (
+            "armoflow.cli.dashboard_command:dashboard",
+            "Serve a page that shows live what runs, what is slow, and what failed.",
+        ),
+        "report": (
+            "armoflow.cli.report_command:report",
+            "Write a page about SESSION: when and what ran, how well, what failed, and its graph.",
+        ),
+        "graph": (
+            "armoflow.cli.graph_command:graph",
+            "Draw the graph of SESSION: a box for the tasks of each name, coloured by how far they "
+            "are.",
+        ),
+        "timeline": (
+            "armoflow.cli.timeline:timeline",
+            "Write when which engine task of SESSION ran, in which pod.",
+        ),
+        "replay": (
+            "armoflow.cli.replay_command:replay",
+            "Run one task again, on this machine, with what it was given.",
+        ),
     },
     "Named runs": {
-        "runs": "armoflow.cli.runs_command:runs",
-        "attach": "armoflow.cli.runs_command:attach",
-        "resume": "armoflow.cli.control:resume",
+        "runs": (
+            "armoflow.cli.runs_command:runs",
+            "List the named runs of an engine, the newest first.",
+        ),
+        "attach": (
+            "armoflow.cli.runs_command:attach",
+            "Wait for a named run, and print its value; what its client left undone is taken over.",
+        ),
+        "resume": (
+            "armoflow.cli.control:resume",
+            "Go on with paused sessions, or with a named run.",
+        ),
     },
     "Acting": {
-        "cancel": "armoflow.cli.control:cancel",
-        "pause": "armoflow.cli.control:pause",
-        "purge": "armoflow.cli.control:purge",
+        "cancel": (
+            "armoflow.cli.control:cancel",
+            "Cancel sessions with all their tasks, named runs, or single tasks.",
+        ),
+        "pause": (
+            "armoflow.cli.control:pause",
+            "Start no more tasks of these sessions, or named runs; what runs goes on.",
+        ),
+        "purge": (
+            "armoflow.cli.control:purge",
+            "Delete sessions with all their data, for good; of a named run all that it has had.",
+        ),
     },
     "What is kept": {
-        "cache": "armoflow.cli.cache_commands:cache",
-        "environments": "armoflow.cli.environments_command:environments",
+        "cache": (
+            "armoflow.cli.cache_commands:cache",
+            "What is kept of earlier runs, at an engine that stays.",
+        ),
+        "environments": (
+            "armoflow.cli.environments_command:environments",
+            "What was installed for tasks with requirements, on this machine.",
+        ),
     },
     "Shells": {
-        "completion": "armoflow.cli.completion:completion",
+        "completion": (
+            "armoflow.cli.completion:completion",
+            "Print the completion script of SHELL.",
+        ),
     },
 }
-"""The commands as --help groups them, and where each is: loaded when it is needed, so that a worker
-starts with its own only."""
+"""The commands as --help groups them, where each is, and what it does: loaded when it is used, so
+that a worker starts with its own only, and a list of them with none."""
 
-COMMANDS: Final = {name: where for group in GROUPS.values() for name, where in group.items()}
-"""Where each command is."""
+COMMANDS: Final = {name: told for group in GROUPS.values() for name, told in group.items()}
+"""Where each command is, and what it does."""
 
 _HELP = click.RichHelpConfiguration(
     command_groups={
@@ -79,6 +156,13 @@ _HELP = click.RichHelpConfiguration(
         for name in ("armoflow", "armonik flow")
     }
 )
+
+
+def load_command(name: str) -> click.Command:
+    """One of the commands, to be used."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
 
 
 class Commands(click.RichGroup):
@@ -89,20 +173,17 @@ class Commands(click.RichGroup):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Load one."""
-        where = COMMANDS.get(name)
-        if where is None:
-            return None
-        module, _, attribute = where.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        """One as help and shells list it."""
+        return click.RichCommand(name=name, help=COMMANDS[name][1]) if name in COMMANDS else None
 
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the one that was typed, or say what to type instead."""
+        """Load the one that was typed, or say what to type instead."""
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not context.resilient_parsing:
+        if name in COMMANDS:
+            return name, load_command(name), args[1:]
+        if not name.startswith("-") and not context.resilient_parsing:
             instead = instead_of(name, COMMANDS)
             remedy = f" Write {instead}" if instead else ""
             raise click.UsageError(f"No such command {name!r}.{remedy}", context)

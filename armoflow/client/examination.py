@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from armoflow.codec.compatibility import OWN
+from armoflow.codec.compatibility import own_versions
 from armoflow.graph.task import task
 from armoflow.system.grants import processors
 from armoflow.system.memory import container_memory
@@ -25,5 +25,5 @@ def examine() -> dict[str, Any]:
         "processors": processors(),
         "memory": machine if limit is None else limit.limit,
         "disk free": shutil.disk_usage(Path.cwd()).free,
-        "versions": OWN,
+        "versions": own_versions(),
     }

@@ -8,7 +8,6 @@ every value's pickle, which is thus complete.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import pickle
 import weakref
@@ -33,6 +32,8 @@ class ClassPickle:
     __slots__ = ("_parts", "_values", "data", "digest", "names")
 
     def __init__(self, cls: type, data: bytes, names: frozenset[Any]) -> None:
+        import hashlib  # not imported in children
+
         self.digest = hashlib.blake2b(data, digest_size=16).digest()
         self.data = data
         self.names = names

@@ -6,31 +6,38 @@ compares before it loads anything.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
 
-import cloudpickle
-
 from armoflow.errors import VersionMismatchError
 from armoflow.version import __version__
-
-OWN = ".".join(map(str, sys.version_info[:3])) + f" {cloudpickle.__version__} {__version__}"
-"""Python, cloudpickle, armoflow: as a payload carries them. Behind them may stand packages that its
-pickles name, each as ``name==version``, or ``name==version@module`` where that has another name."""
 
 _NAMES = ("Python", "cloudpickle", "armoflow")
 _PARTS = (2, 1, 2)
 """How many parts of each must be the same: code of Python 3.11 is another than that of 3.12."""
 
 
-def described(versions: str = OWN) -> str:
-    """Versions in words.
+@functools.cache
+def own_versions() -> str:
+    """Python, cloudpickle, armoflow: as a payload carries them.
+
+    Behind them may stand packages that its pickles name, each as ``name==version``, or
+    ``name==version@module`` where that has another name.
+    """
+    import cloudpickle  # which engines, who read payloads, go without
+
+    return ".".join(map(str, sys.version_info[:3])) + f" {cloudpickle.__version__} {__version__}"
+
+
+def described(versions: str = "") -> str:
+    """Versions in words: one's own if none are given.
 
     Example:
         >>> described("3.11.7 3.1.0 0.1.0")
         'Python 3.11.7, cloudpickle 3.1.0, armoflow 0.1.0'
     """
-    pairs = zip(_NAMES, versions.split(), strict=False)
+    pairs = zip(_NAMES, (versions or own_versions()).split(), strict=False)
     return ", ".join(f"{name} {version}" for name, version in pairs)
 
 
@@ -51,7 +58,7 @@ def check_versions(theirs: str, own: str = "", *, node: str) -> None:
         Traceback (most recent call last):
         armoflow.errors.VersionMismatchError: task 'f' comes from Python 3.12.1, ...
     """
-    own = own or OWN
+    own = own or own_versions()
     if theirs.startswith(own) or not theirs:
         return
     for name, their, our, parts in zip(_NAMES, theirs.split(), own.split(), _PARTS, strict=False):
@@ -63,14 +70,14 @@ def check_versions(theirs: str, own: str = "", *, node: str) -> None:
             )
 
 
-def with_packages(packages: Iterable[tuple[str, str]], own: str = OWN) -> str:
-    """Versions with those of packages, each given by its name and its version.
+def with_packages(packages: Iterable[tuple[str, str]], own: str = "") -> str:
+    """One's own versions, or others, with those of packages: each by its name and its version.
 
     Example:
         >>> with_packages([("numpy", "2.1.0")], "3.11.7 3.1.0 0.1.0")
         '3.11.7 3.1.0 0.1.0 numpy==2.1.0'
     """
-    return " ".join([own, *(f"{name}=={version}" for name, version in packages)])
+    return " ".join([own or own_versions(), *(f"{name}=={version}" for name, version in packages)])
 
 
 def packages_in(versions: str) -> list[tuple[str, str]]:

@@ -6,12 +6,10 @@ What is read back here is code: only from records whose seal the session's key h
 from __future__ import annotations
 
 import importlib
-import pickle
 from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.codec.clipping import clip
-from armoflow.codec.pickling import dumps_whole
 from armoflow.codec.traces import message_of
 
 _SHORT = 500  # characters of a message that is all that is left of an exception
@@ -54,6 +52,8 @@ def forms_of(error: BaseException) -> list[Form]:
 
 def pickle_exception(error: BaseException) -> bytes | None:
     """An exception's pickle, if it gives the same type and arguments when it is read back."""
+    from armoflow.codec.pickling import dumps_whole  # who passes errors on goes without
+
     try:
         data = dumps_whole(error)
         copy = load_exception(data) if len(data) <= _LARGEST else None
@@ -65,6 +65,8 @@ def pickle_exception(error: BaseException) -> bytes | None:
 
 def load_exception(data: bytes) -> BaseException | None:
     """Read an exception back; None if it is something else."""
+    import pickle
+
     error = pickle.loads(data)
     return error if isinstance(error, BaseException) else None
 
@@ -86,6 +88,10 @@ def pickle_state(error: BaseException, limit: int = _LARGEST) -> bytes | None:
 
 
 def _pickle_readable(state: Any, limit: int) -> bytes | None:
+    import pickle
+
+    from armoflow.codec.pickling import dumps_whole
+
     try:
         data = dumps_whole(state)
         if len(data) > limit:
@@ -102,6 +108,8 @@ def revive_exception(type_name: str, state: bytes) -> BaseException | None:
     kind = _find_type(module or "builtins", name)
     if kind is None:
         return None
+    import pickle
+
     args, attributes = pickle.loads(state)
     error = kind.__new__(kind, *args)  # not __init__, whose arguments may be others
     error.args = args

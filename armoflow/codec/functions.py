@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import weakref
 from collections import OrderedDict
@@ -52,6 +51,8 @@ def encode_function(function: Callable[..., Any]) -> EncodedFunction:
         >>> CodeCache().function(encoded.digest, encoded.data)(1)
         2
     """
+    import hashlib  # not imported in children
+
     modules: set[str] = set()
     others: set[str] = set()
     data = dumps_whole(function, modules, others)

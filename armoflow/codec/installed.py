@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import linecache
+import os
 import pickle
 import sys
 import types
@@ -18,7 +19,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from armoflow import config
@@ -243,7 +243,8 @@ class InstalledModules:
             return None
         if source.text is None:
             return _namespace(fullname, path, source)
-        locations = [str(Path(source.path).parent)] if source.is_package else None
+        # pathlib is not imported in children
+        locations = [os.path.dirname(source.path)] if source.is_package else None  # noqa: PTH120
         loader: Any = _ModuleLoader(source, self.active)
         return spec_from_file_location(
             fullname, source.path, loader=loader, submodule_search_locations=locations

@@ -9,21 +9,22 @@ unconfigured, and what runs is what was submitted.
 from __future__ import annotations
 
 import ast
-import hashlib
+import functools
 import os
 import sys
 import tokenize
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cloudpickle
 import msgpack
 
 from armoflow.codec.syntax import parse
 from armoflow.errors import EnvelopeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FORMAT = 2
 _PATHS = "surrogatepass"
@@ -32,11 +33,6 @@ _PATHS = "surrogatepass"
 MAIN = frozenset({"__main__", "__mp_main__"})
 IMPORTERS = frozenset({"import_module", "__import__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
-_ARMOFLOW = Path(__file__).absolute().parent.parent
-_STANDARD_LIBRARY = Path(os.__file__).absolute().parent
-_FOREIGN_ROOTS = frozenset(
-    path for root in (_ARMOFLOW, _STANDARD_LIBRARY) for path in (root, root.resolve())
-)
 
 NEEDED = ("armonik", "cloudpickle", "google", "grpc", "msgpack", "networkx", "uvloop")
 """What armoflow needs itself is there on every worker, wherever it was installed."""
@@ -170,16 +166,29 @@ def _is_own(found: _FoundModule) -> bool:
 
 
 def _is_own_path(path: str) -> bool:
-    absolute = Path(path).absolute()
-    return _INSTALLED.isdisjoint(absolute.parts) and _FOREIGN_ROOTS.isdisjoint(
+    absolute = _absolute(path)
+    return _INSTALLED.isdisjoint(absolute.parts) and _foreign_roots().isdisjoint(
         (absolute, *absolute.parents)
     )
 
 
+@functools.cache
+def _foreign_roots() -> frozenset[Path]:
+    """Where the modules of armoflow and of the standard library are."""
+    roots = (_absolute(__file__).parent.parent, _absolute(os.__file__).parent)
+    return frozenset(path for root in roots for path in (root, root.resolve()))
+
+
+def _absolute(path: str) -> Path:
+    from pathlib import Path  # not imported in children
+
+    return Path(path).absolute()
+
+
 def _read(name: str, found: _FoundModule) -> ModuleSource | None:
     if _is_namespace(found):
-        return ModuleSource(None, str(Path((found.locations or [""])[0]).absolute()), True)
-    path = str(Path(found.origin or "").absolute())
+        return ModuleSource(None, str(_absolute((found.locations or [""])[0])), True)
+    path = str(_absolute(found.origin or ""))
     get_source = getattr(found.loader, "get_source", None)
     text: str | None = None
     try:
@@ -291,6 +300,8 @@ class ModuleBundle:
             source = None if found is None else _read(name, found)
             if found is None or source is None:
                 if name in sys.modules:  # its file is gone, or half written: from memory, then
+                    import cloudpickle
+
                     cloudpickle.register_pickle_by_value(sys.modules[name])
                 continue
             self._put(name, found.token, source)
@@ -352,6 +363,8 @@ class ModuleBundle:
                 self._packed = zlib.compress(_pack(members))
             names = zlib.compress(_pack(sorted(self._names.items())))
             data = msgpack.packb([_FORMAT, self._packed, names])
+            import hashlib
+
             self._encoded = hashlib.blake2b(data, digest_size=16).hexdigest(), data
         return self._encoded
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from armoflow import config, named_limits
-from armoflow.codec.compatibility import OWN
+from armoflow.codec.compatibility import own_versions
 from armoflow.codec.container import Buffer
 from armoflow.codec.positions import Positions
 from armoflow.options import BACKOFF, CRASH_RETRIES, MAX_RETRIES, RETRIES
@@ -290,7 +290,7 @@ class Payload:
     target: float = 0.0
     lost: int = 0
     promised: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    versions: str = OWN
+    versions: str = field(default_factory=own_versions)
 
     @property
     def slot_count(self) -> int:

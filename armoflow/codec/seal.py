@@ -7,7 +7,6 @@ that may have come another way than from a result of the client's own session.
 
 from __future__ import annotations
 
-import hmac
 import os
 
 KEY_BYTES = 32
@@ -28,9 +27,13 @@ def seal(key: bytes, data: bytes | memoryview) -> bytes:
         >>> holds(b"key", b"data", seal(b"key", b"data")), holds(b"key", b"more", b"?" * 16)
         (True, False)
     """
+    import hmac  # where an error is met, not before
+
     return hmac.digest(key, _CONTEXT + data, "sha256")[:SEAL_BYTES]
 
 
 def holds(key: bytes, data: bytes | memoryview, tag: bytes | memoryview) -> bool:
     """Whether a seal was made with this key for these bytes; without a key none holds."""
+    import hmac
+
     return bool(key) and hmac.compare_digest(seal(key, data), bytes(tag))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from armoflow.codec.clipping import clip
 from armoflow.codec.exceptions import Form
-from armoflow.codec.pickling import dumps_whole
 from armoflow.codec.traces import Earlier, TraceFrame
 
 if TYPE_CHECKING:
@@ -93,6 +92,8 @@ def _state_of_message(record: ErrorRecord, limit: int) -> Sequence[Form]:
     """A shortened message alone: who catches the type still does."""
     if not record.forms:
         return ()
+    from armoflow.codec.pickling import dumps_whole  # who passes errors on goes without
+
     return [Form("state", dumps_whole(((clip(record.message, limit // _STATE),), {})))]
 
 

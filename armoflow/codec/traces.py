@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import linecache
+import os
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -13,9 +13,8 @@ from armoflow import config
 from armoflow.codec.clipping import clip
 from armoflow.errors import ArmoflowError
 
-_PACKAGE = Path(__file__).absolute().parent.parent
-_MACHINERY = tuple(str(_PACKAGE / part) + "/" for part in ("worker", "codec", "agent", "replay"))
-_OWN = f"{_PACKAGE}/"
+_OWN = os.path.abspath(f"{__file__}/../..") + "/"  # noqa: PTH100 - pathlib is not imported in children
+_MACHINERY = tuple(f"{_OWN}{part}/" for part in ("worker", "codec", "agent", "replay"))
 _IMPORT = "<frozen importlib"
 _LATEST, _FIRST = 400, 100  # exceptions of a chain that are described, from each end
 _CHAIN_FRAMES = 3

@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 from types import ModuleType
 from typing import NamedTuple
 
-from armoflow.codec.compatibility import OWN, first_parts, packages_in, with_packages
+from armoflow.codec.compatibility import first_parts, own_versions, packages_in, with_packages
 from armoflow.codec.modules import NEEDED, is_user_module
 from armoflow.system.packages import package_of, version_of
 
@@ -44,10 +44,10 @@ class NamedPackages:
     """
 
     def __init__(self) -> None:
-        self.versions = OWN
+        self.versions = own_versions()
         self._seen: set[str] = set(NEEDED)
         self._own: dict[str, str] = {}
-        self._inherited = OWN
+        self._inherited = own_versions()
 
     def holds(self, modules: AbstractSet[str]) -> bool:
         """Whether all of these were added before."""

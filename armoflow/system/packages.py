@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from pathlib import Path
 
 _WHEEL = ".dist-info"
 
@@ -99,6 +98,7 @@ def _providers(top: str) -> Iterator[str]:
     ``metadata.packages_distributions`` answers it for all modules, and takes ten times as long.
     """
     from importlib import metadata
+    from pathlib import Path
 
     owns = re.compile(rb"(?m)^" + re.escape(top.encode("utf-8", "replace")) + rb"(?:[/.]|$)")
     for root in map(Path, sys.path):

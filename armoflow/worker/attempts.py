@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from armoflow.codec.compatibility import OWN
+from armoflow.codec.compatibility import own_versions
 from armoflow.codec.payload import Payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_exception, record_loss
@@ -164,6 +164,6 @@ def explain(error: BaseException, why: str) -> None:
 
 def packages_of(payload: Payload) -> str:
     """What this worker has to tell of its packages, for a task; mostly nothing."""
-    if payload.versions == OWN:  # and names no package
+    if payload.versions == own_versions():  # and names no package
         return ""
     return told_by_worker(payload.versions, tuple(payload.settings.requirements))

@@ -286,8 +286,7 @@ def main() -> None:
     _die_with(owner)
     _die_first()
     _refuse_nested_computing()
-    gc.collect()
-    gc.freeze()  # what was imported stays: collections need not look at it again and again
+    gc.freeze()  # what was made since the imports stays as well
     child.serve()
 
 

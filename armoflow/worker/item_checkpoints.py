@@ -8,7 +8,6 @@ owner's directory.
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -18,12 +17,10 @@ from typing import Any
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import pack_envelope, unpack_envelope
 from armoflow.codec.payload import Pickled
-from armoflow.codec.pickling import loads
 from armoflow.errors import EnvelopeError
 from armoflow.protocol.shared_files import remove_file
 from armoflow.worker import data
 from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.inputs import pickle_value
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +66,8 @@ class ItemCheckpoint:
 
     def write(self, value: Any) -> None:
         """Keep a value; where there is no room, say so and keep the one before."""
+        from armoflow.worker.inputs import pickle_value  # owners do not come here
+
         parts = pack_envelope([pickle_value(value, copy=False)])
         try:
             self._write(parts)
@@ -81,6 +80,8 @@ class ItemCheckpoint:
             (slot,) = unpack_envelope(data.read((self._path, 0)))
         except (UnreadableDataError, EnvelopeError):
             return None
+        from armoflow.codec.pickling import loads
+
         return (loads(Pickled(slot.data, slot.buffers)),)
 
     def _write(self, parts: list[Buffer]) -> None:
@@ -91,4 +92,6 @@ class ItemCheckpoint:
 
 def _stem(task_id: str) -> str:
     """How the names of a task's files begin: ids of other engines may be anything."""
+    import hashlib
+
     return f"{hashlib.blake2b(task_id.encode(errors='replace'), digest_size=16).hexdigest()}-"

@@ -13,7 +13,6 @@ are told the task's function and the user's modules, and load them once somebody
 from __future__ import annotations
 
 import functools
-import hashlib
 import pickle
 import sys
 import types
@@ -214,6 +213,8 @@ def _reduce(_pickler: Any, value: Any) -> Any:
     main = sys.modules.get(_NAME)
     if value.__module__ not in MAIN or not isinstance(main, Script) or main.has(value):
         return NotImplemented
+    import hashlib
+
     from armoflow.codec.pickling import dumps_whole, reduce_class
 
     if kind is not types.FunctionType:

@@ -20,7 +20,6 @@ import sys
 import sysconfig
 import threading
 import time
-import venv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +136,8 @@ class Shelf:
     ) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         logger.info("installing %s into %s", told(requirements), directory)
+        import venv  # which few workers need
+
         try:
             venv.EnvBuilder(symlinks=True, with_pip=False).create(directory)
             installer.install(directory, requirements, lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 import rich_click
 
-from armoflow.cli.main import COMMANDS, commands, flow
+from armoflow.cli.main import COMMANDS, commands, flow, load_command
 from armoflow.errors import RequirementsError
 from armoflow.worker.installer import Installer
 from armoflow.worker.virtual_environments import Shelf
@@ -448,11 +449,12 @@ def test_armoniks_own_command_line_takes_them() -> None:
     assert all(group.get_command(context, name) for name in COMMANDS)
 
 
-def test_every_command_says_what_it_does() -> None:
+def test_every_command_is_listed_with_what_it_says_itself_that_it_does() -> None:
     context = rich_click.Context(commands)
     for name in COMMANDS:
-        command = commands.get_command(context, name)
-        assert command is not None and command.get_short_help_str(), name
+        listed, command = commands.get_command(context, name), load_command(name)
+        first = inspect.cleandoc(command.help or "").partition("\n\n")[0].replace("\n", " ")
+        assert listed is not None and listed.help == (command.short_help or first), name
 
 
 def test_the_page_lists_the_commands_that_there_are() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import armoflow
-from armoflow.codec.compatibility import OWN, check_versions
+from armoflow.codec.compatibility import check_versions, own_versions
 from armoflow.errors import VersionMismatchError
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_the_versions_here() -> None:
-    python, cloudpickle, own = OWN.split()
+    python, cloudpickle, own = own_versions().split()
     assert python == ".".join(map(str, sys.version_info[:3]))
     assert cloudpickle[0].isdigit() and own == armoflow.__version__
 

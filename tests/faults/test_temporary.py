@@ -141,18 +141,16 @@ ARRIVING = """
 
 def test_files_that_have_arrived_go_with_a_killed_client(tmp_path: Path) -> None:
     place = Place(tmp_path / "tmp")
-    with place.run(ARRIVING, str(tmp_path / "made.txt"), stdin=subprocess.PIPE) as process:
-        arrived = Path(line_of(process))
-        assert arrived.read_text() == "made" and place.directory in arrived.parents
-        process.kill()
-    wait_for(lambda: not place.processes(), "the engine is left")
-    assert arrived.exists()
-    with place.run(ARRIVING, str(tmp_path / "made.txt"), stdin=subprocess.PIPE) as process:
-        other = Path(line_of(process))
+    with place.run(ARRIVING, str(tmp_path / "other.txt"), stdin=subprocess.PIPE) as staying:
+        other = Path(line_of(staying))
+        with place.run(ARRIVING, str(tmp_path / "made.txt"), stdin=subprocess.PIPE) as process:
+            arrived = Path(line_of(process))
+            assert arrived.read_text() == "made" and place.directory in arrived.parents
+            process.kill()
         wait_for(lambda: not arrived.exists(), "it is not swept away")
         assert other.exists()
-        process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0
+        staying.communicate(timeout=PATIENCE)
+        assert staying.returncode == 0
     place.wait_until_clean()
 
 
