@@ -13,8 +13,8 @@ from armoflow.client.call_spans import call_span
 from armoflow.client.client import Client
 from armoflow.client.eager_target import Stop
 from armoflow.client.future import Future
-from armoflow.client.gathering import assemble, gather_values, late
-from armoflow.client.habits import check_computable, check_future, check_policy
+from armoflow.client.gathering import assemble, check_future, gather_values, late
+from armoflow.client.habits import check_computable, check_policy
 from armoflow.client.iteration import Iteration
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.pending_call import pending

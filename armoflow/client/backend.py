@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from armoflow.client.future import Future
-from armoflow.client.progress import Display
-from armoflow.client.put import Put
-from armoflow.graph.collection import DelayedList
-from armoflow.orchestrator.tally import Count
-
 if TYPE_CHECKING:
     from armoflow.client.eager_target import Stop
+    from armoflow.client.future import Future
     from armoflow.client.inquiry import Inquiry
+    from armoflow.client.progress import Display
+    from armoflow.client.put import Put
     from armoflow.estimate import Estimate
+    from armoflow.graph.collection import DelayedList
     from armoflow.graph.render import Picture
+    from armoflow.orchestrator.tally import Count
 
 
 class Backend(Protocol):

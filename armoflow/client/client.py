@@ -1,4 +1,7 @@
-"""The client: runs graphs on the embedded engine or on any ArmoniK."""
+"""The client: runs graphs on the embedded engine or on any ArmoniK.
+
+An engine of its own starts first of all: what a client needs besides is imported meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from armoflow.client.backend import Backend
 from armoflow.client.cache_limit import find_cache_limit
 from armoflow.client.client_options import (
     check_arguments,
@@ -24,20 +26,14 @@ from armoflow.client.client_options import (
     script_name,
 )
 from armoflow.client.engine_start import EngineStart
-from armoflow.client.future import Future
-from armoflow.client.gathering import assemble, gather_values, outcomes_of
 from armoflow.client.habits import (
     NOT_AWAITED,
     call_function,
     check_computable,
-    check_future,
     check_policy,
     map_function,
 )
-from armoflow.client.loop import FORKED
 from armoflow.client.neighbours import OF_CLIENTS
-from armoflow.client.put import Put
-from armoflow.client.reporting import check_report
 from armoflow.client.waiting import as_completed, check_timeout
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
@@ -57,10 +53,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from armoflow.client.backend import Backend
     from armoflow.client.client_options import ClientOptions
     from armoflow.client.eager_target import Stop
     from armoflow.client.executor import ClientExecutor
+    from armoflow.client.future import Future
     from armoflow.client.output_display import Logs
+    from armoflow.client.put import Put
     from armoflow.estimate import Estimate
     from armoflow.explanation import Explanation
 
@@ -181,7 +180,11 @@ class Client:
         directory = find_state(state, endpoint, connection, local=local)
         limit = find_cache_limit(cache_limit)
         offers = () if partitions is None else make_offers(partitions)
-        page = check_report(report, local=local)
+        page = None
+        if report is not None:
+            from armoflow.client.reporting import check_report
+
+            page = check_report(report, local=local)
         seconds = check_budget(budget, local=local)
         dry = is_dry(dry_run)
         self._outer: Computer | None = None
@@ -282,6 +285,8 @@ class Client:
             TimeoutError: If not all of it has ended in time.
             BaseException: What a task raised; its ``__cause__`` says where.
         """
+        from armoflow.client.gathering import assemble
+
         self._check_open()
         refuse_arguments("compute", ("timeout", "return_exceptions", "fail_fast"), others)
         lazy = find_dependencies(values)
@@ -304,6 +309,8 @@ class Client:
         self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool, fail_fast: bool
     ) -> list[Any]:
         if return_exceptions:
+            from armoflow.client.gathering import outcomes_of
+
             return outcomes_of(self._backend.submit(lazy), timeout)
         return self._backend.compute(lazy, timeout, fail_fast=fail_fast)
 
@@ -460,6 +467,8 @@ class Client:
         Returns:
             The values, in order; of a dict, a dict.
         """
+        from armoflow.client.gathering import gather_values
+
         try:
             refuse_arguments("gather", ("return_exceptions",), others, more, A_LIST)
             return gather_values(futures, return_exceptions)
@@ -490,6 +499,8 @@ class Client:
         Yields:
             Futures that are done.
         """
+        from armoflow.client.gathering import check_future
+
         refuse_arguments("as_completed", ("timeout",), others, more, A_LIST)
         check_timeout(timeout)
         if isinstance(futures, DelayedList):
@@ -761,6 +772,8 @@ class Client:
         if self.closed:
             raise ClientClosedError("this client is closed: make a new one")
         if self._process != os.getpid():
+            from armoflow.client.loop import FORKED
+
             raise ClientClosedError(FORKED)
 
 

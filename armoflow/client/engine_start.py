@@ -13,7 +13,6 @@ from types import TracebackType
 from armoflow import config
 from armoflow.client.own_engine import OwnEngine
 from armoflow.client.private_engine import PrivateEngine
-from armoflow.client.shared_engine import SharedEngine
 from armoflow.offers import read_offers
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.protocol.settings import ConnectionSettings
@@ -58,6 +57,8 @@ class EngineStart:
         self.workers = workers
         self.engine: OwnEngine | None = None
         if state is not None:
+            from armoflow.client.shared_engine import SharedEngine
+
             self.engine = SharedEngine(state, workers or processors())
         elif settings is None:
             self.workers = workers or processors()

@@ -9,9 +9,9 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from armoflow.client.future import Future
-from armoflow.client.habits import check_future
+from armoflow.client.habits import NOT_AWAITED, describe
 from armoflow.codec.envelope import Slot
-from armoflow.errors import WaitTimeoutError
+from armoflow.errors import GraphError, WaitTimeoutError
 from armoflow.graph.arguments import substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -168,3 +168,16 @@ class _Received:
     def settle_error(self, error: BaseException) -> None:
         self.error = error
         self._gathering.arrived()
+
+
+def check_future(value: Any, method: str) -> None:
+    """Refuse what is no future.
+
+    Raises:
+        GraphError: If it is none.
+    """
+    if not isinstance(value, Future):
+        remedy = "start it with client.submit(...) first, or use client.compute(...)"
+        if isinstance(value, Coroutine):
+            remedy = NOT_AWAITED
+        raise GraphError(f"{method}() waits for futures, not for {describe(value)}: {remedy}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from armoflow.client.future import Future
 from armoflow.client.neighbours import OF_MAPS
-from armoflow.client.put import Put
 from armoflow.errors import GraphError, OptionError, SignatureError
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.lazy import Lazy
@@ -23,22 +22,6 @@ _ROUTINES = (
     *(types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType),
     types.ClassMethodDescriptorType,
 )
-
-_REMEDIES: tuple[tuple[tuple[type, ...], str], ...] = (
-    (
-        (Future,),
-        "it runs already; .result() gives its value, client.gather(futures) those of several",
-    ),
-    ((Put,), "give it to a task; client.get(name) gives the value of what has a name"),
-    ((Generator, Iterator), "give a list of the lazy values, or task.map(iterable)"),
-    (
-        (Coroutine,),
-        "make a task of the function, compute(task(function)(...)); what an AsyncClient gave is "
-        "awaited first",
-    ),
-    (_ROUTINES, "make a task of it and call it, compute(task(function)(...))"),
-)
-"""What to do with what only looks as if it could be computed."""
 
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 
@@ -61,7 +44,7 @@ def check_computable(values: Sequence[Any], *, deep: bool) -> None:
             continue
         remedy = _remedy(value)
         if remedy:
-            raise GraphError(f"compute() cannot run {_describe(value)}: {remedy}")
+            raise GraphError(f"compute() cannot run {describe(value)}: {remedy}")
         if deep and type(value) in (list, tuple, set, frozenset, dict) and id(value) not in seen:
             seen.add(id(value))
             stack.extend(value.values() if isinstance(value, dict) else value)
@@ -78,7 +61,7 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         several = ": submit each of them, or compute() all" if find_dependencies(function) else ""
         raise GraphError(
             f"submit() takes what a call of a task returned, or a function and its arguments, not "
-            f"{_describe(function)}{several}"
+            f"{describe(function)}{several}"
         )
     try:
         return as_task(function)(*args, **kwargs)
@@ -122,26 +105,36 @@ def check_policy(*, return_exceptions: bool, fail_fast: bool) -> None:
         )
 
 
-def check_future(value: Any, method: str) -> None:
-    """Refuse what is no future.
-
-    Raises:
-        GraphError: If it is none.
-    """
-    if not isinstance(value, Future):
-        remedy = "start it with client.submit(...) first, or use client.compute(...)"
-        if isinstance(value, Coroutine):
-            remedy = NOT_AWAITED
-        raise GraphError(f"{method}() waits for futures, not for {_describe(value)}: {remedy}")
-
-
 def _remedy(value: Any) -> str:
     if isinstance(value, BaseTask):
         return f"call it, compute({value.name}(...))"
-    return next((remedy for kind, remedy in _REMEDIES if isinstance(value, kind)), "")
+    return next((remedy for kind, remedy in _remedies() if isinstance(value, kind)), "")
 
 
-def _describe(value: Any) -> str:
+@functools.cache
+def _remedies() -> Sequence[tuple[tuple[type, ...], str]]:
+    """What to do with what only looks as if it could be computed."""
+    from armoflow.client.future import Future  # a client imports them while its engine starts
+    from armoflow.client.put import Put
+
+    return (
+        (
+            (Future,),
+            "it runs already; .result() gives its value, client.gather(futures) those of several",
+        ),
+        ((Put,), "give it to a task; client.get(name) gives the value of what has a name"),
+        ((Generator, Iterator), "give a list of the lazy values, or task.map(iterable)"),
+        (
+            (Coroutine,),
+            "make a task of the function, compute(task(function)(...)); what an AsyncClient gave "
+            "is awaited first",
+        ),
+        (_ROUTINES, "make a task of it and call it, compute(task(function)(...))"),
+    )
+
+
+def describe(value: Any) -> str:
+    """A value in a line."""
     text = repr(value)
     if len(text) > 80:
         text = f"{text[:77]}..."

@@ -15,11 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.lean_future import LeanFuture
-from armoflow.client.progress import Display, Waiting
 from armoflow.errors import OptionError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from armoflow.client.progress import Display
 
 T = TypeVar("T")
 F = TypeVar("F", bound="LeanFuture[Any]")
@@ -132,6 +134,8 @@ def as_completed(
 def _as_completed(
     futures: deque[F], deadline: float | None, display: Display | None
 ) -> Iterator[F]:
+    from armoflow.client.progress import Waiting  # clients start without it
+
     arrivals: queue.SimpleQueue[F] = queue.SimpleQueue()
     count = len(futures)
     while futures:  # they are held no longer than it takes
@@ -153,5 +157,7 @@ def wait_for_event(
     event: threading.Event, timeout: float | None = None, display: Display | None = None
 ) -> bool:
     """Wait for an event; whether it came."""
+    from armoflow.client.progress import Waiting
+
     with Waiting(display) as waiting:
         return wait(event.wait, timeout, waiting.tick)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from armoflow.system import guardian_program
+
 CALLS = {"grpc", "google", "armonik"}
 LATER = {
     *CALLS,
@@ -83,6 +85,39 @@ def test_a_worker_process_imports_what_runs_a_task(found: Any) -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system has no /proc")
 def test_an_engine_that_nobody_calls_has_no_grpc(found: Any) -> None:
     assert not [name for name in found["engine"] if name.startswith(IN_ENGINES)]
+
+
+def test_an_engine_starts_before_its_client_imports_what_it_needs_besides() -> None:
+    """It is imported while the engine's process does the same."""
+    needed = {"armoflow.client.client", "armoflow.client.private_engine"}
+    besides = {
+        "asyncio",
+        "cloudpickle",
+        "socket",
+        "armoflow.client.future",
+        "armoflow.codec.payload",
+    }
+    imported = after("from armoflow.client.client import Client")
+    assert needed <= imported and not among(imported, besides)
+
+
+def test_a_guardian_needs_next_to_nothing_until_its_owner_has_begun() -> None:
+    path = Path(guardian_program.__file__)
+    imported = after(f"exec(open({str(path)!r}).read(), {{'__name__': 'program'}})", "-I", "-S")
+    assert not among(imported, {"armoflow", "pathlib", "re", "subprocess", "typing"})
+
+
+def test_help_lists_commands_without_loading_them() -> None:
+    imported = after("from armoflow.cli.main import main; assert main(['--help']) == 0")
+    assert not among(imported, {*CALLS, "armoflow.cli.ps", "armoflow.cli.up", "asyncio"})
+
+
+def after(code: str, *options: str) -> set[str]:
+    """The modules that there are after some code has run."""
+    told = f"{code}; import sys; print('modules', *sys.modules)"
+    command = [sys.executable, *options, "-c", told]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines()[-1].split()[1:])
 
 
 def among(modules: Iterable[str], unwanted: set[str]) -> set[str]:
