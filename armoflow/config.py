@@ -294,11 +294,17 @@ SPARE_MEMORY = 256 * MIB
 CODE_CACHE_BYTES = 64 * MIB
 """Bytes of pickled functions that a worker's process keeps loaded."""
 
+LOADED_CODE_LEAST = 5 * KIB
+"""Bytes that a function counts for among these at least: about what is loaded of a small one."""
+
 WORKERS_LIMIT = 4096
 """Worker processes that one engine may be asked to start: more are a slip of the pen."""
 
 CODE_BOOK_BYTES = 64 * MIB
 """Bytes of pickled functions that a session remembers to have sent, and keeps stored."""
+
+SENT_CODE_LEAST = 2 * KIB
+"""The same among those that a session remembers."""
 
 CODE_CACHE_GENERATIONS = 4
 """Versions of the user's modules that a worker's process keeps loaded, to switch between them."""

@@ -198,10 +198,13 @@ class Display:
         cell = cell_of(sys.stdout)
         if now - self._left >= PAUSE or cell != self._cell:
             self._since, self._cell = now, cell
-            for counts in (self._settled, self._counts()):
-                self._before.update(
-                    {name: count for name, count in counts.items() if not count.left}
-                )
+            counts = self._counts()
+            self._before = {
+                name: count
+                for known in (self._before, self._settled, counts)
+                for name, count in known.items()
+                if name in counts and not count.left
+            }
         return self._since
 
     def enter(self) -> None:
@@ -335,7 +338,7 @@ class Display:
 
 def _since(before: Count | None, count: Count) -> Count:
     """What has come to a count."""
-    if before is None:
+    if before is None or before.planned > count.planned:  # it was forgotten, and began anew
         return count
     return replace(
         count,

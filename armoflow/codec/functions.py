@@ -74,10 +74,11 @@ def names_in(function: Callable[..., Any]) -> set[str]:
 class _CachedFunction:
     """A function's pickle, and what was loaded from it in each generation of modules."""
 
-    __slots__ = ("data", "loaded", "plain")
+    __slots__ = ("data", "loaded", "plain", "size")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.size = max(len(data), config.LOADED_CODE_LEAST)
         self.plain: Any = None  # loaded while no modules were installed
         self.loaded: weakref.WeakKeyDictionary[Generation, Any] = weakref.WeakKeyDictionary()
 
@@ -171,9 +172,9 @@ class CodeCache:
 
     def _add(self, digest: str, data: bytes) -> _CachedFunction:
         entry = self._entries[digest] = _CachedFunction(data)
-        self._size += len(data)
+        self._size += entry.size
         while self._size > self._limit and len(self._entries) > 1:
             gone, oldest = self._entries.popitem(last=False)
-            self._size -= len(oldest.data)
+            self._size -= oldest.size
             self._forgotten(gone)
         return entry

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
@@ -55,6 +56,10 @@ from armoflow.engine.watchers import Listener, Watcher, Watchers
 from armoflow.errors import EngineError
 from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
 
+BEHIND: Final = 4_000
+"""Rows that wait for the next commit from which on no more tasks are begun: it takes some 50 ms for
+them, and what the others do meanwhile would make the one after it larger still."""
+
 
 class Engine:
     """All that happens in the engine goes through here, in one event loop.
@@ -102,6 +107,7 @@ class Engine:
         )
         self.scheduler = Scheduler(
             *(self.partitions, self._run, self._acquire, self._is_delayed, self._end_cancelled),
+            is_behind=self._is_behind,
             devices=options.devices,
             own_devices=options.own_devices,
         )
@@ -399,7 +405,7 @@ class Engine:
         except sqlite3.DatabaseError as error:
             connection.close()
             raise damaged(path, error) from error
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             connection.close()
             text = f"a row makes no sense: {error}; armoflow up --check says which"
             raise damaged(path, ValueError(text)) from error
@@ -432,6 +438,9 @@ class Engine:
 
     def _is_delayed(self, task_id: str) -> bool:
         return self.pauses.delays(task_id)
+
+    def _is_behind(self) -> bool:
+        return self._journal.waiting > BEHIND
 
     def _is_awaited(self, changes: Changes) -> bool:
         """Whether somebody may wait for the news: not so for results on the way to other tasks."""
@@ -478,6 +487,7 @@ class Engine:
         self.ended_tasks.committed(tasks[task_id] for task_id in over)
         self._watchers.tell(batch.events)
         self.scheduler.forget(ended)
+        self.scheduler.committed()
         self.pauses.forget(ended)
         self.task_output.progress.forget(ended)
         state.evict(over)

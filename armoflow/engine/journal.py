@@ -171,6 +171,11 @@ class Journal:
         oldest = self._pending if self._writing is None else self._writing
         return 0.0 if oldest.since is None else self._loop.time() - oldest.since
 
+    @property
+    def waiting(self) -> int:
+        """Rows of tasks and results that the next transaction will have, so far."""
+        return len(self._pending.tasks) + len(self._pending.results)
+
     def _schedule(self, busy: bool = False) -> None:
         if self._urgent and self._timer is not None:
             self._timer.cancel()
@@ -377,7 +382,8 @@ class Journal:
 
     def _give_up(self, batch: Transaction, error: Exception) -> None:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""
-        self._failure = EngineError(f"the journal cannot be written: {error}", "INTERNAL")
+        text = f"the journal cannot be written: {error} ({self._path}; see armoflow up --check)"
+        self._failure = EngineError(text, "INTERNAL")
         self._failure.__cause__ = error
         self._done = self._loop.create_future()
         _fail(self._done, self._failure)

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armoflow.codec.item_log import told_failures
 from armoflow.codec.task_needs import TaskNeeds, constants_of
 from armoflow.config import FAILED_PAYLOADS
-from armoflow.engine.records import Changes, ResultRecord, ResultStatus
+from armoflow.engine.records import Changes, ResultRecord, ResultStatus, TaskStatus
 from armoflow.protocol.frames import CONSTANT_PREFIX, STAYING_PREFIXES
 
 if TYPE_CHECKING:
     from armoflow.engine.commits import Commit
     from armoflow.engine.core import Engine
+
+_FAILED: Final = frozenset({TaskStatus.ERROR, TaskStatus.TIMEOUT})
 
 
 class KeptData:
@@ -85,8 +87,10 @@ class KeptData:
         await asyncio.shield(engine.committed())  # others wait for it, too
         known = self._given.get(session_id, TaskNeeds())
         given = TaskNeeds(set(known.results), list(known.payloads))
-        for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
-            given.add(payload_id, inputs)
+        counts = engine.task_counts.count(session_id)
+        if not _FAILED.isdisjoint(counts):  # else nobody has to go over all tasks
+            for _, payload_id, inputs in await engine.queries.failed_inputs(session_id):
+                given.add(payload_id, inputs)
         spared = await self._needed(given)
 
         def goes(result: ResultRecord) -> bool:

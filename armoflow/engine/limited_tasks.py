@@ -82,12 +82,17 @@ class LimitedTasks:
         if free:
             self._tell(GPUS_LABEL, max(free, _LOOKED_AT))
 
-    def gone(self, task: TaskRecord) -> None:
-        """A task that was queued does not run, at least not now: it takes no place."""
+    def gone(self, task: TaskRecord) -> bool:
+        """A task that was queued does not run, at least not now: it takes no place.
+
+        Returns:
+            Whether it was told of one, of which others are told now.
+        """
         told = self._told.pop(task.id, None)
         if told is not None:
             self._tell(told[1], 1)
         self._let_others_be_next(task)
+        return told is not None
 
     def drop(self, session_id: str) -> None:
         """Nothing runs any more of what a session has queued."""

@@ -153,11 +153,17 @@ def _read_results(
 def _read_tasks(
     rows: Iterable[Sequence[Any]], session_ids: Mapping[str, str], options: Mapping[int, ApiOptions]
 ) -> Iterator[TaskRecord]:
-    """Tasks, as above."""
+    """Tasks, as above.
+
+    Raises:
+        ValueError: If the session of one is not there.
+    """
     created_by, created_at, submitted_at = "", 0.0, None
     for row in rows:
         task = make_task(row, options)
-        task.session_id = session_ids.get(task.session_id, task.session_id)
+        if task.session_id not in session_ids:
+            raise ValueError(f"task {task.id} names session {task.session_id}, which is not there")
+        task.session_id = session_ids[task.session_id]
         if task.created_by != created_by:
             created_by = task.created_by
         if task.created_at != created_at:

@@ -239,9 +239,19 @@ class Queries:
 
 
 def read_options(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, ApiOptions]:
-    """ApiOptions by the ids of their rows."""
+    """ApiOptions by the ids of their rows.
+
+    Raises:
+        ValueError: If some are not there.
+    """
     sql = f"SELECT {','.join(OPTIONS_COLUMNS[1:])} FROM options WHERE id=?"
-    return {row: make_options(connection.execute(sql, (row,)).fetchone()) for row in ids}
+    options = {}
+    for row in ids:
+        values = connection.execute(sql, (row,)).fetchone()
+        if values is None:
+            raise ValueError(f"there are no options {row}, which others name")
+        options[row] = make_options(values)
+    return options
 
 
 def _make_results(connection: sqlite3.Connection, rows: list[list[Any]]) -> list[ResultRecord]:

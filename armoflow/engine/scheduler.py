@@ -15,6 +15,12 @@ from armoflow.engine.rounds import OrderedTasks, Rounds
 MAXIMUM_SKIPS: Final = 10_000
 """Entries of tasks that are not queued any more which one look for tasks passes over: 1 ms."""
 
+LIMITED_SKIP: Final = 20
+"""As how many of these one counts that wants a place of a name: others are told in its stead."""
+
+ENDED_SKIP: Final = 200
+"""The same of one that ends in error when it is taken, since its data was deleted meanwhile."""
+
 LET_GO: Final = 2_000
 """Tasks of a queue that nobody needs any more which are let go of at once: to look for a million in
 memory holds everybody up."""
@@ -45,6 +51,8 @@ class Scheduler:
         acquire: Marks one task as dispatched: ``acquire(task_id, owner)``.
         is_delayed: Whether a queued task must not run yet.
         end: Ends tasks that were cancelled while they were queued, where they wait for that.
+        is_behind: Whether so much waits to be committed that no more should be begun: everybody who
+            waits for news waits for all of it.
         devices: The machine's graphics processors.
         own_devices: Partitions whose workers have others.
 
@@ -63,6 +71,7 @@ class Scheduler:
         is_delayed: Callable[[str], bool] = lambda _: False,
         end: Callable[[list[str]], object] = lambda _: None,
         *,
+        is_behind: Callable[[], bool] = lambda: False,
         devices: Sequence[str] = (),
         own_devices: Container[str] = (),
     ) -> None:
@@ -70,6 +79,8 @@ class Scheduler:
         self._run = run
         self._acquire = acquire
         self._is_delayed = is_delayed
+        self._is_behind = is_behind
+        self._held_up: set[Agent] = set()
         self._end = end
         self.devices = LentDevices(devices, own_devices)
         self._limits = LimitedTasks(self.push, self.devices)
@@ -98,6 +109,7 @@ class Scheduler:
         agents = self._agents[partition_id]
         if agent in agents:
             agents.remove(agent)
+        self._held_up.discard(agent)
         for task_id in [key for key, value in self.running.items() if value is agent]:
             del self.running[task_id]
             self._limits.leave([task_id])
@@ -145,9 +157,17 @@ class Scheduler:
         """
         if self._idle is not None:
             return []
+        if self._is_behind():
+            self._held_up.add(agent)
+            return []
         queues = self._queues[partition_id]
         tasks: list[TaskRecord] = []
-        while len(tasks) < count and (popped := self._pop(queues, count - len(tasks), agent)):
+        skipped = 0
+        while len(tasks) < count and skipped <= MAXIMUM_SKIPS:
+            popped, passed_over = self._pop(queues, count - len(tasks), MAXIMUM_SKIPS - skipped)
+            skipped += passed_over
+            if not popped:
+                break
             if start:
                 self._run([task.id for task in popped], owner)
                 started = TaskStatus.PROCESSING
@@ -160,10 +180,20 @@ class Scheduler:
                 if task.status is started:
                     tasks.append(task)
                 else:
+                    skipped += ENDED_SKIP
                     self._limits.leave([task.id])
+        if skipped > MAXIMUM_SKIPS:  # others in the event loop have their turn first
+            asyncio.get_running_loop().call_soon(agent.wake)
         for task in tasks:
             self.running[task.id] = agent
         return tasks
+
+    def committed(self) -> None:
+        """What was done so far is committed: who was held up looks again."""
+        if self._held_up:
+            agents, self._held_up = self._held_up, set()
+            for agent in agents:
+                agent.wake()
 
     def claim(self, task: TaskRecord, agent: Agent, owner: str) -> bool:
         """Let an agent run a queued task out of turn; False if it is not queued (any more)."""
@@ -217,7 +247,14 @@ class Scheduler:
         if dropped:
             asyncio.get_running_loop().call_soon(self._let_go, dropped)
 
-    def _pop(self, queues: dict[int, Rounds], count: int, agent: Agent) -> list[TaskRecord]:
+    def _pop(
+        self, queues: dict[int, Rounds], count: int, most: int
+    ) -> tuple[list[TaskRecord], int]:
+        """Take up to ``count`` queued tasks, passing over no more than ``most`` entries.
+
+        Returns:
+            The tasks, and how many entries were passed over.
+        """
         tasks: list[TaskRecord] = []
         taken: set[str] = set()
         cancelled: list[str] = []
@@ -235,18 +272,16 @@ class Scheduler:
                     or task.id in taken
                     or (task.not_before and self._is_delayed(task.id))
                 ):
-                    skipped += 1
-                    self._limits.gone(task)
+                    skipped += LIMITED_SKIP if self._limits.gone(task) else 1
                     if task.status is TaskStatus.CANCELLING and not task.owner:
                         cancelled.append(task.id)
                 elif not task.options.options or self._limits.admit(task):
                     taken.add(task.id)
                     tasks.append(task)
                 else:
-                    skipped += 1
-            if skipped > MAXIMUM_SKIPS:  # others in the event loop have their turn first
-                asyncio.get_running_loop().call_soon(agent.wake)
+                    skipped += LIMITED_SKIP
+            if skipped > most:
                 break
         if cancelled:
             self._end(cancelled)
-        return tasks
+        return tasks, skipped

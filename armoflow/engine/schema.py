@@ -228,10 +228,16 @@ def check_journal(connection: sqlite3.Connection, path: Path) -> int:
         EngineError: What it is, and what to do.
     """
     version = _version(connection)
+    if version < 0:
+        raise damaged(path, ValueError(f"there is no schema {version}"))
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and application != APPLICATION:
         raise damaged(path, ValueError("the file belongs to another program"))
+    if tables and version == 0:
+        raise damaged(path, ValueError("it has tables, but not the number of its schema"))
+    if version == VERSION:
+        _check_tables(connection, path)
     if version > VERSION:
         raise EngineError(
             f"the journal {path} was written by a newer armoflow (schema {version}, this one knows "
@@ -239,6 +245,15 @@ def check_journal(connection: sqlite3.Connection, path: Path) -> int:
             "FAILED_PRECONDITION",
         )
     return version
+
+
+def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a journal whose tables are not those of its version."""
+    for table, columns in COLUMNS.items():
+        found = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        if found != [*columns]:
+            text = f"its table {table} is not that of schema {VERSION}"
+            raise damaged(path, ValueError(text))
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -158,18 +158,20 @@ class Watchers:
             self._on_watched(False)
 
     def _tell_events(self, commands: Iterable[Iterable[Event]]) -> None:
-        batches: dict[str, list[Event]] = {session_id: [] for session_id in self._events}
+        batches: dict[str, list[Event]] = {}
         for event in chain.from_iterable(commands):
-            batch = batches.get(event.record.session_id)
+            session_id = event.record.session_id
+            batch = batches.get(session_id)
             if batch is not None:
                 batch.append(event)
+            elif session_id in self._events:
+                batches[session_id] = [event]
         for session_id, batch in batches.items():
-            if batch:
-                for watcher in list(self._events.get(session_id, ())):
-                    watcher.push(batch)
+            for watcher in list(self._events.get(session_id, ())):
+                watcher.push(batch)
 
     def _tell_results(self, commands: Iterable[Iterable[Event]]) -> None:
-        batches: dict[str, list[Event]] = {session_id: [] for session_id in self._results}
+        batches: dict[str, list[Event]] = {}  # of few sessions, however many have listeners
         heard, batch = "", None
         for event in chain.from_iterable(commands):
             # By far the most events are none of these: told apart by constants, without look-ups.
@@ -179,12 +181,13 @@ class Watchers:
             if record.session_id != heard:  # those of one command are of one session
                 heard = record.session_id
                 batch = batches.get(heard)
+                if batch is None and heard in self._results:
+                    batch = batches[heard] = []
             if batch is not None:
                 batch.append(event)
         for session_id, changes in batches.items():
-            if changes:
-                for listener in list(self._results.get(session_id, ())):
-                    listener.push(changes)
+            for listener in list(self._results.get(session_id, ())):
+                listener.push(changes)
 
 
 def _remove(table: dict[str, list[T]], watcher: T) -> None:

@@ -32,12 +32,12 @@ class Background:
         task.add_done_callback(self._finish)
         return task
 
-    def start_spare(self, without: str, call: Callable[[], Awaitable[None]]) -> None:
+    def start_spare(self, without: str, call: Callable[[], Awaitable[None]]) -> asyncio.Task[Any]:
         """Make a call whose failure only costs the engine something; told once of each kind.
 
         A client that is closed before this begins makes none: the session's end does the same.
         """
-        self.start(self._spare(without, call))
+        return self.start(self._spare(without, call))
 
     async def _spare(self, without: str, call: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -29,11 +29,12 @@ from armoflow.orchestrator.shared_data import SharedData
 class _Piece:
     """One piece of code: its bytes until they are stored, and how much of it went inline."""
 
-    __slots__ = ("__weakref__", "constant", "data", "digest", "inline")
+    __slots__ = ("__weakref__", "constant", "data", "digest", "inline", "size")
 
     def __init__(self, digest: str, data: bytes) -> None:
         self.digest = digest
         self.data = data
+        self.size = max(len(data), config.SENT_CODE_LEAST)
         self.inline = 0
         self.constant: Constant | None = None
 
@@ -198,10 +199,10 @@ class CodeBook:
                 return piece
             piece = self._pieces[digest] = _Piece(digest, data)
             self._used.add(piece)
-            self._size += len(data)
+            self._size += piece.size
             while self._size > config.CODE_BOOK_BYTES and len(self._pieces) > 1:
                 _, oldest = self._pieces.popitem(last=False)
-                self._size -= len(oldest.data)
+                self._size -= oldest.size
             return piece
 
 

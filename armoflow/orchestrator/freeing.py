@@ -14,7 +14,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.errors import ArmoflowError, EngineUnreachableError
@@ -61,6 +61,7 @@ class Freeing:
         self._planned = False
         self._bytes = 0
         self._closed = False
+        self._before: set[asyncio.Task[Any]] = set()
         self.unsettled = Unsettled(transport, session, self._delete, freed)
         # One bound method for all results, and one for all tasks.
         self._on_release, self._on_end = self.release, self.ended
@@ -87,6 +88,14 @@ class Freeing:
                 self._loop.call_soon_threadsafe(self._plan)
         except RuntimeError:  # the loop is closed, and the session with it
             self._closed = True
+
+    def after(self, cancelling: asyncio.Task[Any]) -> None:
+        """The engine is told to cancel tasks: what they need goes when that is done.
+
+        Else they would end in error, for want of it.
+        """
+        self._before.add(cancelling)
+        cancelling.add_done_callback(self._before.discard)
 
     def close(self) -> None:
         """What is released from now on goes with its session."""
@@ -136,8 +145,15 @@ class Freeing:
         if result_ids and session_id is not None and not self._closed:
             self._spare(
                 "results that nobody needs any more stay until the session ends",
-                partial(self._transport.delete, session_id, result_ids),
+                partial(self._delete_after, [*self._before], session_id, result_ids),
             )
+
+    async def _delete_after(
+        self, cancelling: Sequence[asyncio.Task[Any]], session_id: str, result_ids: Sequence[str]
+    ) -> None:
+        if cancelling:
+            await asyncio.wait(cancelling)
+        await self._transport.delete(session_id, result_ids)
 
 
 def _keep(task: PlannedTask) -> None:

@@ -511,10 +511,11 @@ class Orchestrator:
     def _cancel_in_engine(self, tasks: Sequence[PlannedTask]) -> None:
         ids = [task.task_id for task in tasks if task.task_id]
         if ids and self._session_id is not None:
-            self._background.start_spare(
+            cancelling = self._background.start_spare(
                 "what nobody wants any more runs on, for the engine does not cancel it",
                 partial(self.transport.cancel_tasks, self._session_id, ids),
             )
+            self.freeing.after(cancelling)
 
     def _freed(self) -> None:
         self.pipeline.freed()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.planned import PlannedTask
+
+KEPT_NAMES: Final = 1_000
+"""Names that are counted before those go of which all items have ended."""
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, Count] = {}
+        self._most_names = KEPT_NAMES
 
     def planned(self, task: PlannedTask) -> None:
         """A task will be submitted."""
@@ -105,6 +110,9 @@ class Tally:
     def _count(self, name: str) -> Count:
         count = self._counts.get(name)
         if count is None:
+            if len(self._counts) >= self._most_names:  # names may be made up for each call
+                self._counts = {name: count for name, count in self._counts.items() if count.left}
+                self._most_names = max(KEPT_NAMES, 2 * len(self._counts))
             count = self._counts[name] = Count()
         return count
 

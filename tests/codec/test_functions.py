@@ -11,6 +11,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from armoflow import config
 from armoflow.codec.functions import CodeCache, ModuleBundle, encode_function
 from armoflow.codec.modules import decode_bundle, is_user_module
 from armoflow.codec.references import code_imports
@@ -488,8 +489,7 @@ def test_a_module_that_cannot_be_imported_says_so(project, cache):
 
 def test_functions_are_forgotten_in_order():
     functions = [encode_function(lambda x, n=n: x + n + len(b"x" * 1000)) for n in range(4)]
-    size = max(len(encoded.data) for encoded in functions)
-    cache = CodeCache(limit=3 * size)
+    cache = CodeCache(limit=3 * config.LOADED_CODE_LEAST)
     for encoded in functions[:3]:
         cache.function(encoded.digest, encoded.data)
     cache.function(functions[0].digest)
@@ -500,6 +500,15 @@ def test_functions_are_forgotten_in_order():
         cache.function(functions[1].digest)
     same = cache.function(functions[0].digest)
     assert cache.function(functions[0].digest) is same
+
+
+def test_small_functions_count_for_what_is_loaded_of_them():
+    encoded = [encode_function(lambda x, n=n: x + n) for n in range(50)]
+    assert max(len(one.data) for one in encoded) < config.LOADED_CODE_LEAST
+    cache = CodeCache(limit=10 * config.LOADED_CODE_LEAST)
+    for one in encoded:
+        cache.function(one.digest, one.data)
+    assert sum(not cache.missing(one.digest) for one in encoded) == 10
 
 
 def test_unknown_or_damaged_bundles(cache):

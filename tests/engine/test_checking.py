@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,47 @@ def test_what_is_no_state_of_ours(tmp_path: Path, state: Path) -> None:
     (state / "journal.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(EngineError, match="damaged"):
         check_state(state)
+
+
+@pytest.mark.parametrize(
+    ("damages", "what"),
+    [
+        (("PRAGMA user_version=-1",), "no schema -1"),
+        (("PRAGMA user_version=0",), "not the number of its schema"),
+        (("ALTER TABLE tasks DROP COLUMN not_before",), "its table tasks is not that of schema 2"),
+        (("DROP TABLE results",), "its table results is not that of schema 2"),
+        (("ALTER TABLE sessions ADD COLUMN later",), "its table sessions is not"),
+    ],
+)
+def test_tables_that_are_not_of_their_version_are_refused(
+    state: Path, damages: Sequence[str], what: str
+) -> None:
+    damage(state, *damages)
+    before = contents(state)
+    with pytest.raises(EngineError, match=what):
+        check_state(state)
+    assert contents(state) == before
+    with pytest.raises(EngineError, match=what):
+        asyncio.run(Engine(EngineOptions(state)).start())
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("DELETE FROM sessions", "names session .*, which is not there"),
+        ("DELETE FROM options", "there are no options 1"),
+        ("UPDATE tasks SET created_at='yesterday'", "yesterday"),
+        ("UPDATE tasks SET outputs=7", "makes no sense"),
+        ("UPDATE tasks SET status=77", "77"),
+    ],
+)
+def test_rows_that_make_no_sense_are_refused_at_the_start(
+    state: Path, statement: str, what: str
+) -> None:
+    damage(state, statement)
+    with pytest.raises(EngineError, match=what) as refusal:
+        asyncio.run(Engine(EngineOptions(state)).start())
+    assert "--check" in str(refusal.value)
 
 
 def test_a_state_of_an_earlier_version(tmp_path: Path) -> None:

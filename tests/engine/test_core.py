@@ -9,6 +9,7 @@ import pytest
 from engine_support import Changes, Running, in_loop
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.engine import core
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions, decode_options
 from armoflow.engine.filters import Condition
@@ -361,6 +362,20 @@ async def test_watchers_end_when_the_engine_stops(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:
         watcher = running.engine.watch("session")
     assert [batch async for batch in watcher] == []
+
+
+@in_loop
+async def test_no_more_tasks_are_begun_while_much_waits_for_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "BEHIND", 5)
+    async with Running(tmp_path) as running:
+        running.open_session()
+        tasks = [running.submit() for _ in range(5)]
+        running.agent.woken.clear()
+        assert running.take() == []
+        await running.agent.woken.wait()
+        assert running.take() == [task.id for task in tasks]
 
 
 @in_loop

@@ -5,14 +5,20 @@ import dataclasses
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from armoflow.engine.records import ApiOptions, TaskRecord, TaskStatus
 from armoflow.engine.rounds import KNOWN_TAGS, Rounds
-from armoflow.engine.scheduler import LET_GO, MAXIMUM_SKIPS, Scheduler
+from armoflow.engine.scheduler import (
+    ENDED_SKIP,
+    LET_GO,
+    LIMITED_SKIP,
+    MAXIMUM_SKIPS,
+    Scheduler,
+)
 from armoflow.named_limits import read_limits
 from armoflow.placement import GPUS_LABEL
 
@@ -34,7 +40,9 @@ class FakeAgent:
 
 
 class Setup:
-    def __init__(self, devices: Sequence[str] = ()) -> None:
+    def __init__(
+        self, devices: Sequence[str] = (), is_behind: Callable[[], bool] = lambda: False
+    ) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.lost: set[str] = set()
         self.delayed: set[str] = set()
@@ -43,6 +51,7 @@ class Setup:
             self.run,
             self.acquire,
             self.delayed.__contains__,
+            is_behind=is_behind,
             devices=devices,
         )
         self.agent = FakeAgent()
@@ -299,6 +308,70 @@ def test_many_dead_entries_are_passed_over_in_several_turns() -> None:
         assert (taken, looks) == (["live"], 1)
 
     asyncio.run(look())
+
+
+@pytest.mark.parametrize("limits", [{}, {"one": 1}])
+def test_many_that_end_as_they_are_taken_are_passed_over_in_several_turns(
+    limits: dict[str, int],
+) -> None:
+    async def look() -> None:
+        setup = Setup()
+        most = MAXIMUM_SKIPS // ENDED_SKIP
+        lost = [limited(setup, f"{number}", number, **limits) for number in range(3 * most)]
+        setup.lost.update(task.id for task in lost)
+        setup.scheduler.push([*lost, limited(setup, "next", 10**6, **limits)])
+        for looks in range(1, 10):
+            wakes = setup.agent.wakes
+            if setup.take(1) == ["next"]:
+                break
+            ended = sum(task.status is TaskStatus.ERROR for task in lost)
+            assert ended <= looks * (most + 1)
+            await asyncio.sleep(0)
+            assert setup.agent.wakes > wakes
+        else:
+            pytest.fail("what comes after them is not handed out")
+        assert looks > 2
+
+    asyncio.run(look())
+
+
+def test_many_that_wait_for_a_place_and_were_cancelled_are_passed_over_in_several_turns() -> None:
+    async def look() -> None:
+        setup = Setup()
+        tasks = [limited(setup, f"{n}", n, one=1) for n in range(2 * MAXIMUM_SKIPS // LIMITED_SKIP)]
+        setup.scheduler.push(tasks)
+        while setup.take(10) != ["0"]:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            assert setup.take(10) == []
+            await asyncio.sleep(0)
+        for task in tasks[1:-1]:
+            task.status = TaskStatus.CANCELLED
+        setup.scheduler.forget(["0"])
+        looks = 1
+        while not (taken := setup.take(10)):
+            looks += 1
+            await asyncio.sleep(0)
+        assert taken == [tasks[-1].id]
+        assert looks > 1
+
+    asyncio.run(look())
+
+
+def test_nothing_is_handed_out_while_much_waits_to_be_committed() -> None:
+    behind = True
+    setup = Setup(is_behind=lambda: behind)
+    setup.scheduler.push([setup.make("task")])
+    wakes = setup.agent.wakes
+    assert setup.take(1) == []
+    setup.scheduler.committed()
+    assert setup.agent.wakes == wakes + 1
+    assert setup.take(1) == []
+    behind = False
+    setup.scheduler.committed()
+    assert setup.take(1) == ["task"]
+    setup.scheduler.committed()
+    assert setup.agent.wakes == wakes + 2  # who was not held up is left alone
 
 
 def test_one_that_ran_out_of_turn_does_not_run_again_before_its_time() -> None:

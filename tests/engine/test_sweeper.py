@@ -149,6 +149,40 @@ async def test_a_failure_reaches_many_dependents_in_slices(tmp_path: Path) -> No
         assert "the root's own words" in last.error
 
 
+@pytest.mark.parametrize("ends", ["", "close", "restart"])
+@in_loop
+async def test_a_result_reaches_many_dependents_in_slices(tmp_path: Path, ends: str) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        root = running.submit()
+        for _ in range(TASKS):
+            running.submit(dependencies=root.outputs)  # type: ignore[arg-type]
+        few = running.submit()
+        assert running.take() == [root.id, few.id]
+        after = running.submit(dependencies=few.outputs)  # type: ignore[arg-type]
+        for task in (root, few):
+            engine.complete([(task.id, Effects(data={task.outputs[0]: b"value"}))])
+        ready = running.take(1000)
+        assert len(ready) == SLICE + 1
+        assert after.id in ready  # where few wait, nobody waits for a slice
+        assert engine.state.unfinished
+        if ends == "close":
+            await change(running, "close", session)
+        while ends != "restart" and engine.state.unfinished:
+            await asyncio.sleep(0)
+        found = await statuses(engine)
+        assert found[TaskStatus.COMPLETED] == 2
+        if ends == "close":
+            assert found[TaskStatus.CANCELLED] == TASKS - SLICE
+        elif not ends:
+            assert len(ready) + len(running.take(1000)) == TASKS + 1
+    if ends == "restart":
+        async with Running(tmp_path) as running:
+            assert len(running.take(1000)) == TASKS + 1
+            assert not running.engine.state.unfinished
+
+
 @in_loop
 async def test_commands_on_one_session_come_one_after_the_other(tmp_path: Path) -> None:
     async with Running(tmp_path) as running:

@@ -98,6 +98,13 @@ def test_forgotten_code_that_a_plan_still_has_is_not_taken_for_stored_in_the_nex
     assert is_new and not constant.result_id
 
 
+def test_small_functions_count_for_what_is_known_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CODE_BOOK_BYTES", 10 * config.SENT_CODE_LEAST)
+    book = CodeBook()
+    digests = [book.function(make_larger(size)).digest for size in range(50)]
+    assert [digest for digest in digests if book.code_of(digest)] == digests[-10:]
+
+
 def test_functions_with_data_are_not_kept_for_their_codes_sake() -> None:
     book = CodeBook()
     function = make_larger(100_000)

@@ -232,6 +232,23 @@ def test_where_tasks_end_with_their_results_nothing_is_asked() -> None:
     assert play(scene, Engine("0.41.0-armoflow")).asked == []
 
 
+def test_what_cancelled_tasks_need_goes_once_the_engine_has_cancelled_them() -> None:
+    async def scene(stage: Stage) -> None:
+        told = asyncio.Event()
+        cancelling = asyncio.ensure_future(told.wait())
+        stage.freeing.after(cancelling)
+        stage.freeing.release("payload")
+        await stage.until(lambda: bool(stage._calls))
+        await asyncio.sleep(0.01)
+        assert stage.engine.deleted == []
+        told.set()
+        await stage.until(lambda: stage.engine.deleted == ["payload"])
+        stage.freeing.release("other")  # nothing is being cancelled any more
+        await stage.until(lambda: stage.engine.deleted == ["payload", "other"])
+
+    play(scene, Engine("armoflow"))
+
+
 def test_a_task_that_was_never_submitted_is_not_asked_for() -> None:
     async def scene(stage: Stage) -> None:
         task = planned("task", result("input"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from armoflow.codec.clipping import short_error
 from armoflow.engine.records import (
@@ -57,12 +58,34 @@ class Propagation(Base):
         changes.events.append(make_tuple(Event, (RESULT_STATUS, result, COMPLETED)))
 
     def _wake(self, changes: Changes, now: float, result: ResultRecord) -> None:
-        """Queue the tasks that waited only for this result, which is completed now."""
+        """Queue the tasks that waited only for this result, which is completed now.
+
+        Of very many some; the others in the next slices. A restart counts afresh what they wait
+        for.
+        """
         dependents = result.dependents
         if dependents is None:
             return
         result.dependents = None
-        for task_id in dependents:
+        if len(dependents) <= self.slice_size:
+            self._wake_tasks(changes, now, dependents)
+        else:
+            rest = iter(dependents)
+            self._wake_tasks(changes, now, islice(rest, self.slice_size))
+            self._waking.append(rest)
+
+    def _wake_others(self, changes: Changes, now: float) -> None:
+        """Go on with the tasks that waited for completed results, while the command has room."""
+        waking = self._waking
+        while waking and not self._is_full(changes):
+            some = list(islice(waking[0], self.slice_size))
+            if some:
+                self._wake_tasks(changes, now, some)
+            else:
+                waking.popleft()
+
+    def _wake_tasks(self, changes: Changes, now: float, task_ids: Iterable[str]) -> None:
+        for task_id in task_ids:
             task = self.tasks.get(task_id)
             if task is None or task.status is not PENDING:
                 continue

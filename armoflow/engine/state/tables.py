@@ -64,10 +64,11 @@ class Base:
         self.tasks: dict[str, TaskRecord] = {}
         self.results: dict[str, ResultRecord] = {}
         self._members: dict[str, Members] = {}
-        # Commands on whole sessions that are not finished, and tasks whose input was aborted, with
-        # the reason.
+        # Commands on whole sessions that are not finished, tasks whose input was aborted, with the
+        # reason, and tasks one of whose inputs was completed.
         self._sweeps: dict[str, Sweep] = {}
         self._orphans: deque[tuple[str, Iterator[str]]] = deque()
+        self._waking: deque[Iterator[str]] = deque()
         # Places in the queue: of the newest client task, and of the foremost child.
         self._last = 0
         self._front = 0
