@@ -58,7 +58,7 @@ def pickle_exception(error: BaseException) -> bytes | None:
         data = dumps_whole(error)
         copy = load_exception(data) if len(data) <= _LARGEST else None
         same = type(copy) is type(error) and copy is not None and bool(copy.args == error.args)
-    except Exception:  # whatever the user's own pickling hooks raise
+    except (Exception, SystemExit):  # whatever the user's own pickling hooks raise
         return None
     return data if same else None
 
@@ -97,7 +97,7 @@ def _pickle_readable(state: Any, limit: int) -> bytes | None:
         if len(data) > limit:
             return None
         pickle.loads(data)
-    except Exception:  # whatever the user's own pickling hooks raise
+    except (Exception, SystemExit):  # whatever the user's own pickling hooks raise
         return None
     return data
 

@@ -153,7 +153,7 @@ def message_of(error: BaseException) -> str:
     """The error's text, whatever its ``__str__`` does."""
     try:
         return str(error)
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:
         return f"<its message cannot be made: {type(failure).__name__}>"
 
 

@@ -1,5 +1,6 @@
 import importlib
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -161,8 +162,7 @@ def test_a_round_trip_that_changes_the_exception_is_not_trusted():
 
 
 def test_a_round_trip_that_exits_is_survived():
-    with pytest.raises(SystemExit):  # the user's own pickle ends the process: as it says
-        travel_error(Fatal())
+    assert type(travel_error(Fatal())) is Fatal
 
 
 def test_a_type_that_is_not_here(monkeypatch, tmp_path):
@@ -531,3 +531,44 @@ def test_the_readable_line():
     record = record_exception(raised(throw, ValueError("bad x\nmore")), node="f", item=3)
     line = record.to_text().splitlines()[0]
     assert line.startswith("ValueError: bad x ... more in task 'f[3]' (test_failure.py:")
+
+
+class LeavesWhenShown(ValueError):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class LeavesWhenPickled(ValueError):
+    def __reduce__(self) -> Any:
+        raise SystemExit(4)
+
+
+class LeavesWhenRead(ValueError):
+    def __setstate__(self, state: object) -> None:
+        raise SystemExit(5)
+
+
+class LeavesWhenCompared(ValueError):
+    def __init__(self) -> None:
+        super().__init__(EqualToNothing())
+
+
+class EqualToNothing:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise SystemExit(6)
+
+
+@pytest.mark.parametrize(
+    "kind", [LeavesWhenShown, LeavesWhenPickled, LeavesWhenRead, LeavesWhenCompared]
+)
+def test_an_exception_that_ends_its_process_when_it_is_looked_at_is_told(
+    kind: type[ValueError],
+) -> None:
+    """As what it is, and the process goes on."""
+    error = kind()
+    error.note = "of it"  # type: ignore[attr-defined]
+    record = record_exception(error, node="f")
+    assert record.type_name.endswith(kind.__name__)
+    assert isinstance(record.exception(), (kind, RemoteTaskError))
