@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -41,10 +41,10 @@ def read_size(
     if size is None or size < 0:
         raise OptionError(
             f"{name} must be a number of bytes, text such as '20GB' or '512MiB'{other}, not "
-            f"{value!r}"
+            f"{shown(value)}"
         )
     if size < least:
-        raise OptionError(f"{name} must be at least {show_size(least)}, not {value!r}")
+        raise OptionError(f"{name} must be at least {show_size(least)}, not {shown(value)}")
     if most is not None and size > most:
         raise OptionError(f"{name} must be at most {show_size(most)}, not {show_size(size)}")
     return size

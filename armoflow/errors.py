@@ -18,6 +18,26 @@ _TRACE = 8192
 
 
 _LONGEST_REFUSAL = 2_000
+_LONGEST_VALUE = 400
+
+
+def shown(value: object) -> str:
+    """What an error shows of a value, whatever that is: of a long one both ends.
+
+    Example:
+        >>> shown("nonsense"), shown(10**5000), len(shown("x" * 100_000))
+        ("'nonsense'", 'an int of 16610 bits', 405)
+    """
+    try:
+        text = repr(value)
+    except Exception:  # a number that is not written out, or what its class makes of that
+        if isinstance(value, int):
+            return f"an int of {value.bit_length()} bits"
+        return f"<{type(value).__name__}>"
+    if len(text) > _LONGEST_VALUE:
+        half = _LONGEST_VALUE // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text
 
 
 class ArmoflowError(Exception):

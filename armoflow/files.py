@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from armoflow import config
 from armoflow.content import PIECE, FileContent, FileSignature, view_pieces, write_new
-from armoflow.errors import DataLostError, SerializationError
+from armoflow.errors import DataLostError, SerializationError, shown
 from armoflow.system.arrivals import arrivals
 
 Entries: TypeAlias = list[tuple[tuple[str, ...], Any]]
@@ -127,7 +127,7 @@ def folder(path: str | os.PathLike[str]) -> FolderCopy:
 def _located(path: str | os.PathLike[str], kind: str) -> Path:
     """The whole path, that ends with a name."""
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"armoflow.{kind}() takes a path, not {type(path).__name__} {path!r}")
+        raise TypeError(f"armoflow.{kind}() takes a path, not {type(path).__name__} {shown(path)}")
     if not os.fspath(path):
         error = FileNotFoundError if kind == "file" else NotADirectoryError
         raise error(f"armoflow.{kind}() takes a path, and {path!r} is empty")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from armoflow.byte_sizes import read_size
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 from armoflow.placement import OFFERS_VARIABLE, Offer, check_partition
 from armoflow.system.devices import visible_devices
 from armoflow.system.memory import machine_memory
@@ -34,7 +34,7 @@ def make_offers(table: Any, name: str = _ARGUMENT) -> tuple[Offer, ...]:
     if not isinstance(table, Mapping):
         raise OptionError(
             f"{name} must be a dict such as {{'gpu': {{'cpus': 8, 'memory': '32GiB', 'gpus': 1}}}},"
-            f" not {table!r}"
+            f" not {shown(table)}"
         )
     return tuple(_offer(partition, entry, name) for partition, entry in table.items())
 
@@ -42,7 +42,8 @@ def make_offers(table: Any, name: str = _ARGUMENT) -> tuple[Offer, ...]:
 def _offer(partition: Any, entry: Any, name: str) -> Offer:
     if not isinstance(entry, Mapping):
         raise OptionError(
-            f"{name} must give for each partition's name what it has, not {partition!r}: {entry!r}"
+            f"{name} must give for each partition's name what it has, not "
+            f"{shown(partition)}: {entry!r}"
         )
     check_partition(partition, f"{name}:")
     place = f"{name}[{partition!r}]" if name == _ARGUMENT else f"{name}: {partition!r}"
@@ -63,7 +64,7 @@ def _offer(partition: Any, entry: Any, name: str) -> Offer:
 
 def _count(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(f"{name} must be an integer from {least} on, not {value!r}")
+        raise OptionError(f"{name} must be an integer from {least} on, not {shown(value)}")
     return value
 
 

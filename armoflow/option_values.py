@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from armoflow import config
 from armoflow.config import MAXIMUM_DURATION, MAXIMUM_PAUSE
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 from armoflow.requirements import check_requirements
 from armoflow.retrying import make_retry_on
 from armoflow.system.descendants import MARK
@@ -44,11 +44,23 @@ class OptionNumber(NamedTuple):
         known = isinstance(value, self.kinds) and not isinstance(value, bool)
         if known and self.least <= value <= self.most:
             return
-        # Python does not write out integers of thousands of digits.
-        huge = isinstance(value, int) and value.bit_length() > _SHOWN_BITS
-        shown = f"one of {value.bit_length()} bits" if huge else repr(value)
         remedy = f": {self.remedy}" if self.remedy and known and value > self.most else ""
-        raise OptionError(f"{name} must be {self.words}, not {shown}{remedy}")
+        raise OptionError(f"{name} must be {self.words}, not {shown(value)}{remedy}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: most else would be taken for one of them.
+
+    Raises:
+        OptionError: If it is something else.
+
+    Example:
+        >>> check_flag("strict", "no")
+        Traceback (most recent call last):
+        armoflow.errors.OptionError: strict must be True or False, not 'no'
+    """
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} must be True or False, not {shown(value)}")
 
 
 def _count_from(least: int, most: int = MOST) -> OptionNumber:
@@ -61,7 +73,6 @@ def _seconds(least: float, most: float, remedy: str) -> OptionNumber:
     return OptionNumber(words, (int, float), least, most, remedy)
 
 
-_SHOWN_BITS = 256
 _SHARE = OptionNumber("a share from 0 to 1", (int, float), 0, 1)
 _PAUSE = _seconds(0, MAXIMUM_PAUSE, "pauses are a day at most, for a task has a week in all")
 NUMBERS: dict[str, OptionNumber] = {
@@ -96,7 +107,7 @@ def _texts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
     """A mapping of texts, as it can be hashed."""
     found = _pairs(value)
     if found is None or not all(isinstance(part, str) for pair in found.items() for part in pair):
-        raise OptionError(f"{name} must be a dict of texts, not {value!r}")
+        raise OptionError(f"{name} must be a dict of texts, not {shown(value)}")
     for key, text in found.items():
         if not is_text(key + text):
             raise OptionError(
@@ -111,7 +122,8 @@ def _counts(value: Any) -> tuple[tuple[str, int], ...]:
     found = _pairs(value)
     if found is None or not all(isinstance(name, str) and name for name in found):
         raise OptionError(
-            f"limits must be a dict of how many may run by name, as {{'licence': 4}}, not {value!r}"
+            "limits must be a dict of how many may run by name, as {'licence': 4}, not "
+            f"{shown(value)}"
         )
     for name, count in found.items():
         if not name.isprintable() or name != name.strip():

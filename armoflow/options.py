@@ -21,18 +21,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from armoflow.byte_sizes import read_size
 from armoflow.config import MEMORY_LEAST, MEMORY_MOST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
 from armoflow.foreign_options import FOREIGN_OPTIONS
-from armoflow.option_values import NUMBERS, READERS
+from armoflow.option_values import NUMBERS, READERS, check_flag
 from armoflow.placement import check_partition
 from armoflow.policies import CachePolicy, make_policy
 from armoflow.retrying import RetryOn
@@ -137,11 +137,12 @@ class TaskOptions:
             check_partition(self.partition)
         for name in ("keep", "fuse", "backup"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, bool):
-                raise OptionError(f"{name} must be True or False, not {value!r}")
+            if value is not None:
+                check_flag(name, value)
         if self.on_failure is not None and not isinstance(self.on_failure, Fallback):
             object.__setattr__(self, "on_failure", make_fallback(self.on_failure))
-        if (self.cache, self.version, self.ignore, self.expires) != (None,) * 4:
+        caching = (self.cache, self.version, self.ignore, self.expires)
+        if any(value is not None for value in caching):
             policy = cache_policy(self)
             if self.ignore is not None:  # hashed, as all options are
                 object.__setattr__(self, "ignore", tuple(sorted(policy.ignore)))
@@ -383,11 +384,28 @@ def current_block() -> TaskOptions | None:
     return _block.get()
 
 
-@contextmanager
-def as_block(block: TaskOptions | None) -> Iterator[None]:
+T = TypeVar("T")
+
+
+class Bound(Generic[T]):
+    """A context variable that has a value for the length of a block.
+
+    No generator: that sets the traceback of each error that passes it, which a frozen one refuses.
+    """
+
+    __slots__ = ("_token", "_value", "_variable")
+
+    def __init__(self, variable: ContextVar[T], value: T) -> None:
+        self._variable = variable
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._token: Token[T] = self._variable.set(self._value)
+
+    def __exit__(self, *ended: object) -> None:
+        self._variable.reset(self._token)
+
+
+def as_block(block: TaskOptions | None) -> Bound[TaskOptions | None]:
     """What is called inside is called in these blocks, and in no other."""
-    token = _block.set(block)
-    try:
-        yield
-    finally:
-        _block.reset(token)
+    return Bound(_block, block)

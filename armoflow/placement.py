@@ -7,12 +7,11 @@ tells it: a partition's pods are what a deployment has made of them.
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armoflow.byte_sizes import show_size
-from armoflow.errors import OptionError, SubmissionError
+from armoflow.errors import OptionError, SubmissionError, shown
 from armoflow.texts import read_count
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ CPUS_LABEL, MEMORY_LABEL, GPUS_LABEL = "armoflow.cpus", "armoflow.memory", "armo
 """Options of a task for ArmoniK: the embedded engine gives it so much of the machine."""
 
 _LONGEST_NAME: Final = 64
-_show = reprlib.Repr()
-_show.maxstring = _show.maxother = 100
 
 OFFERS_VARIABLE = "ARMOFLOW_PARTITIONS"
 """Names a file, of YAML or JSON, with the table."""
@@ -68,7 +65,7 @@ def check_partition(name: Any, what: str = "partition") -> str:
     ):
         return name
     raise OptionError(
-        f"{what} {_show.repr(name)} is no name of a partition: write letters, digits, '-', '_' and "
+        f"{what} {shown(name)} is no name of a partition: write letters, digits, '-', '_' and "
         f"'.' only, {_LONGEST_NAME} at most"
     )
 

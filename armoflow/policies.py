@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 from armoflow.texts import is_text
 
 Expiry: TypeAlias = "float | timedelta | datetime"
@@ -156,24 +156,32 @@ def _checked_parts(cache: Any) -> frozenset[str]:
     if not isinstance(cache, str):
         raise OptionError(
             "cache must be True, False, or a text such as 'inputs' or 'inputs + code', not "
-            f"{cache!r}"
+            f"{shown(cache)}"
         )
     parts = [part.strip() for part in cache.split("+")]
     for part in parts:
         if part not in PARTS:
             from armoflow.options import nearest  # which is made of these policies
 
-            raise OptionError(f"cache={cache!r} is no policy: {nearest(part, PARTS)}")
+            raise OptionError(f"cache={shown(cache)} is no policy: {nearest(part, PARTS)}")
     return frozenset(parts)
+
+
+_LARGEST_VERSION = 10**100
+"""Of a number: longer ones are not written out by Python, and nobody counts so far."""
 
 
 def _checked_version(version: Any) -> str | None:
     if version is None:
         return None
     if isinstance(version, bool) or not isinstance(version, (str, int)) or version == "":
-        raise OptionError(f"version must be a text or an integer, not {version!r}")
+        raise OptionError(f"version must be a text or an integer, not {shown(version)}")
     if isinstance(version, str) and not is_text(version):
-        raise OptionError(f"version must be a text that can be written as UTF-8, not {version!r}")
+        raise OptionError(
+            f"version must be a text that can be written as UTF-8, not {shown(version)}"
+        )
+    if isinstance(version, int) and abs(version) > _LARGEST_VERSION:
+        raise OptionError(f"version must be a shorter number, not {shown(version)}")
     return str(version)
 
 
@@ -183,7 +191,8 @@ def _checked_ignore(ignore: Any) -> frozenset[str]:
     names = None if isinstance(ignore, str) or not isinstance(ignore, Iterable) else list(ignore)
     if names is None or not all(isinstance(name, str) for name in names):
         raise OptionError(
-            f"ignore must be a list of names of arguments, as ignore=['log_level'], not {ignore!r}"
+            "ignore must be a list of names of arguments, as ignore=['log_level'], not "
+            f"{shown(ignore)}"
         )
     return frozenset(names)
 
@@ -195,6 +204,6 @@ def _checked_expiry(expires: Any) -> float | datetime | None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise OptionError(
             "expires must be a positive number of seconds, a timedelta or a datetime, not "
-            f"{expires!r}"
+            f"{shown(expires)}"
         )
     return float(min(seconds, sys.float_info.max))

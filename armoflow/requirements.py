@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 from armoflow.texts import read_json
 
 LABEL = "armoflow.requirements"
@@ -42,11 +42,13 @@ def check_requirements(value: object) -> tuple[str, ...]:
     """
     if isinstance(value, str):
         raise OptionError(
-            f"requirements must be a list of texts such as 'numpy>=2', not {value!r}: "
-            f"write [{value!r}]"
+            f"requirements must be a list of texts such as 'numpy>=2', not {shown(value)}: "
+            f"write [{shown(value)}]"
         )
     if not isinstance(value, Iterable) or isinstance(value, (Mapping, bytes, bytearray)):
-        raise OptionError(f"requirements must be a list of texts such as 'numpy>=2', not {value!r}")
+        raise OptionError(
+            f"requirements must be a list of texts such as 'numpy>=2', not {shown(value)}"
+        )
     found = tuple(sorted({_checked(one) for one in value}))
     if sum(map(len, found)) > _TOTAL:
         raise OptionError(
@@ -59,7 +61,7 @@ def check_requirements(value: object) -> tuple[str, ...]:
 def _checked(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if not isinstance(value, str) or not text or len(text.splitlines()) > 1:
-        raise OptionError(f"requirements must hold texts such as 'numpy>=2', not {value!r}")
+        raise OptionError(f"requirements must hold texts such as 'numpy>=2', not {shown(value)}")
     if text.startswith("-"):
         raise OptionError(
             f"requirements must hold packages, not options such as {text!r}: which index is asked "

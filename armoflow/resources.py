@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from armoflow.errors import OptionError, TaskError
+from armoflow.errors import OptionError, TaskError, shown
 from armoflow.resource_keys import key_of_function
 from armoflow.running import current_task
 
@@ -201,7 +201,7 @@ def worker_resource(function: Callable[[], Any]) -> WorkerResource[Any]:
         closed
     """
     if not callable(function):
-        raise OptionError(f"@worker_resource stands before a function, not {function!r}")
+        raise OptionError(f"@worker_resource stands before a function, not {shown(function)}")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise OptionError(
             f"the worker resource {function.__name__!r} is asynchronous: write a plain function"

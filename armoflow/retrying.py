@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from armoflow.errors import OptionError
+from armoflow.errors import OptionError, shown
 
 RetryOn: TypeAlias = "tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
 """The types of what is tried again, or a function that says so of an exception."""
@@ -33,7 +33,7 @@ def make_retry_on(value: Any) -> RetryOn:
         return function
     raise OptionError(
         "retry_on must be an exception type, several, or a function of the exception, not "
-        f"{value!r}"
+        f"{shown(value)}"
     )
 
 
@@ -81,7 +81,9 @@ def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException
         return None
     try:
         again = isinstance(error, retry_on) if isinstance(retry_on, tuple) else retry_on(error)
-    except Exception as broken:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
         return broken
     return None if again else error
 

@@ -7,12 +7,12 @@ In the debug mode (``Client(local=True)``) a task runs in the caller's context.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsFloat
 
-from armoflow.errors import NoTaskError, OptionError
+from armoflow.errors import NoTaskError, OptionError, shown
+from armoflow.options import Bound
 
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
@@ -112,9 +112,11 @@ class CurrentTask(NamedTuple):
         """
         number = isinstance(done, SupportsFloat) and not isinstance(done, bool)
         if not number or not 0 <= float(done) <= 1:
-            raise OptionError(f"progress takes the part that is done, from 0 to 1, not {done!r}")
+            raise OptionError(
+                f"progress takes the part that is done, from 0 to 1, not {shown(done)}"
+            )
         if not isinstance(text, str):
-            raise OptionError(f"progress takes a text to show, not {text!r}")
+            raise OptionError(f"progress takes a text to show, not {shown(text)}")
         line = f"{int(float(done) * 100)}% {' '.join(text.split())}".strip()
         self.place.tell(line, last=float(done) == 1)
 
@@ -195,11 +197,6 @@ def answer_for_process(answer: Callable[[], CurrentTask | None]) -> None:
     _processes.append(answer)
 
 
-@contextmanager
-def running(task: CurrentTask) -> Iterator[None]:
+def running(task: CurrentTask) -> Bound[CurrentTask | None]:
     """A task runs in this context."""
-    token = _running.set(task)
-    try:
-        yield
-    finally:
-        _running.reset(token)
+    return Bound(_running, task)

@@ -7,12 +7,13 @@ from typing import TypeVar
 
 from armonik.common import Session, SessionStatus
 
-from armoflow.errors import UnknownIdError
+from armoflow.errors import UnknownIdError, shown
 from armoflow.protocol.entities import Entity
 from armoflow.protocol.frames import RUN_LABEL
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.run_notes import RunNotes, what_was
+from armoflow.texts import is_text
 
 T = TypeVar("T", bound=Entity)
 
@@ -49,19 +50,26 @@ def find_sessions(inspection: Inspection, said: str) -> Sequence[Session]:
     Raises:
         UnknownIdError: If there is none, or it is something else.
     """
-    runs = inspection.labelled_sessions(RUN_LABEL, said)
+    runs = inspection.labelled_sessions(RUN_LABEL, _text(said))
     return runs or [_by_id(inspection, said, inspection.session_of)]
 
 
 def session_of_run(inspection: Inspection, name: str) -> Session | None:
     """The session of a run: the one that goes on, or the last that did anything."""
-    sessions = inspection.labelled_sessions(RUN_LABEL, name)
+    sessions = inspection.labelled_sessions(RUN_LABEL, _text(name))
     opened = [session for session in sessions if session.status in OPEN]
     if opened or len(sessions) < 2:
         return (opened or sessions or [None])[0]
     # Of clients that begin a run in the same moment only the first one's session is used.
     used = (one for one in reversed(sessions) if inspection.counts(str(one.session_id)))
     return next(used, sessions[-1])
+
+
+def _text(said: str) -> str:
+    """What was said, if an engine can be asked for it: bytes of a command line may be no text."""
+    if not is_text(said):
+        raise UnknownIdError(f"{shown(said)} is no text in UTF-8, as names and ids are")
+    return said
 
 
 def told_of(settings: ConnectionSettings, name: str) -> str | None:

@@ -20,7 +20,7 @@ from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.pending_call import pending
 from armoflow.client.put import Put
 from armoflow.client.waiting import check_timeout
-from armoflow.errors import ClientClosedError, WaitTimeoutError
+from armoflow.errors import ClientClosedError, GraphError, WaitTimeoutError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
 from armoflow.foreign_keywords import A_LIST, refuse_arguments
@@ -225,6 +225,14 @@ class AsyncClient:
         """Cancel what runs, end the session and the private engine; may be called again."""
         if self._client is not None:
             await self._call(self._client.close)
+
+    if not TYPE_CHECKING:  # a type checker finds this by itself
+
+        def __enter__(self) -> NoReturn:
+            raise GraphError("an AsyncClient is entered by `async with`; `with` is for a Client")
+
+        def __exit__(self, *ended: object) -> None:
+            """Never entered."""
 
     async def __aenter__(self) -> AsyncClient:
         if self._client is None:

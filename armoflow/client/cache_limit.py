@@ -30,6 +30,6 @@ def find_cache_limit(value: object, environment: Mapping[str, str] = os.environ)
     if value is None:
         value = environment.get(LIMIT_VARIABLE) or config.CACHE_LIMIT
         name = f"the variable {LIMIT_VARIABLE}"
-    if value == NO_LIMIT:
+    if isinstance(value, str) and value == NO_LIMIT:
         return None
     return read_size(name, value, other=", or 'none'")

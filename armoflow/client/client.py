@@ -36,7 +36,7 @@ from armoflow.client.habits import (
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.waiting import as_completed, check_timeout
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
-from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError, shown
 from armoflow.foreign_keywords import A_LIST, ONE_NAME, refuse_arguments
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList, zip_items
@@ -44,6 +44,7 @@ from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import BaseTask
 from armoflow.offers import make_offers
+from armoflow.option_values import check_flag
 from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 from armoflow.protocol.settings import PayloadMode
@@ -368,7 +369,7 @@ class Client:
                 f"submit({value!r}) takes no further arguments: they were given when the task was "
                 "called. Options are the task's, task.with_options(...), or the client's"
             )
-        if name is None and not replace:
+        if name is None and replace is False:
             return self._submit([value])[0]
         self._check_open()
         return self._backend.submit_named(value, check_run(name, replace), replace=replace)
@@ -471,6 +472,7 @@ class Client:
 
         try:
             refuse_arguments("gather", ("return_exceptions",), others, more, A_LIST)
+            check_flag("return_exceptions", return_exceptions)
             return gather_values(futures, return_exceptions)
         finally:
             del futures, more  # see there
@@ -508,7 +510,8 @@ class Client:
             return self._backend.iterate(futures, timeout)
         if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, str)):
             raise GraphError(
-                f"as_completed() waits for futures, not for {type(futures).__name__} {futures!r}: "
+                f"as_completed() waits for futures, not for {type(futures).__name__} "
+                f"{shown(futures)}: "
                 "give a list of them"
             )
         waited = list(futures)
@@ -552,7 +555,7 @@ class Client:
         """
         self._check_open()
         refuse_arguments("put", ("name", "replace"), others, further, "write name=... for a name")
-        if name is None and not replace:
+        if name is None and replace is False:
             return self._backend.put(value)
         checked = check_run(name, replace, kind="value")
         return self._backend.put_named(value, checked, replace=replace)
@@ -666,9 +669,9 @@ class Client:
     def _lazy(self, values: Sequence[Any], asked: str) -> Sequence[Any]:
         """What of some values is lazy, which something must be."""
         lazy = find_dependencies(values)
-        check_computable(values, deep=not lazy)
+        check_computable(values, deep=not lazy, asked=asked)
         if not lazy:
-            given = ", ".join(map(repr, values)) or "nothing"
+            given = ", ".join(map(shown, values)) or "nothing"
             raise GraphError(f"{asked} looks at a graph, and there is none in what it got: {given}")
         return lazy
 
@@ -753,6 +756,12 @@ class Client:
         )
 
     if not TYPE_CHECKING:  # a type checker finds these by itself
+
+        async def __aenter__(self) -> NoReturn:
+            raise GraphError("a Client is entered by `with`; `async with` is for an AsyncClient")
+
+        async def __aexit__(self, *ended: object) -> None:
+            """Never entered."""
 
         def __getattr__(self, name: str) -> NoReturn:
             remedy = f": write {OF_CLIENTS[name]}" if name in OF_CLIENTS else ""

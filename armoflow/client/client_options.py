@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from armoflow import config
 from armoflow.codec.clipping import clip
-from armoflow.errors import GraphError, OptionError
+from armoflow.errors import GraphError, OptionError, shown
 from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.graph.context import INSIDE_TASK, find_current
 from armoflow.option_values import MOST
@@ -134,7 +134,7 @@ def check_arguments(
     if max_priority is None:
         raise OptionError("max_priority must be a positive integer, not None")
     if not isinstance(local, bool):
-        raise OptionError(f"local must be True or False, not {local!r}")
+        raise OptionError(f"local must be True or False, not {shown(local)}")
     if local and endpoint is not None:
         raise OptionError(
             f"local=True runs in the caller's thread: leave out endpoint={endpoint!r}, or local"
@@ -143,11 +143,11 @@ def check_arguments(
         raise OptionError(
             f"local=True runs in the caller's thread: leave out {', '.join(connection)}, or local"
         )
-    if payloads not in get_args(PayloadMode):
+    if not isinstance(payloads, str) or payloads not in get_args(PayloadMode):
         modes = ", ".join(map(repr, get_args(PayloadMode)))
-        raise OptionError(f"payloads must be one of {modes}, not {payloads!r}")
+        raise OptionError(f"payloads must be one of {modes}, not {shown(payloads)}")
     if extensions is not None and not isinstance(extensions, bool):
-        raise OptionError(f"extensions must be True, False or None, not {extensions!r}")
+        raise OptionError(f"extensions must be True, False or None, not {shown(extensions)}")
     if (
         isinstance(connect_timeout, bool)
         or not isinstance(connect_timeout, (int, float))
@@ -155,14 +155,14 @@ def check_arguments(
     ):
         raise OptionError(
             "connect_timeout must be a positive number of seconds, up to "
-            f"{config.MAXIMUM_DURATION:.0f}, not {connect_timeout!r}"
+            f"{config.MAXIMUM_DURATION:.0f}, not {shown(connect_timeout)}"
         )
     _check_inline_seconds(inline_seconds)
     _check_name(name)
     if progress is not None and not isinstance(progress, bool):
-        raise OptionError(f"progress must be True, False or None, not {progress!r}")
-    if logs not in (None, True, False, "errors"):
-        raise OptionError(f"logs must be True, False, 'errors' or None, not {logs!r}")
+        raise OptionError(f"progress must be True, False or None, not {shown(progress)}")
+    if not (logs is None or isinstance(logs, bool) or (isinstance(logs, str) and logs == "errors")):
+        raise OptionError(f"logs must be True, False, 'errors' or None, not {shown(logs)}")
 
 
 def find_engine(
@@ -183,7 +183,8 @@ def find_engine(
             return settings
     if workers is not None and workers > config.WORKERS_LIMIT:
         raise OptionError(
-            f"workers must be at most {config.WORKERS_LIMIT}, not {workers!r}: each is a process "
+            f"workers must be at most {config.WORKERS_LIMIT}, not "
+            f"{shown(workers)}: each is a process "
             "of this machine, and one for each processor is the default"
         )
     return None
@@ -212,7 +213,7 @@ def find_state(
         name = f"the variable {STATE_VARIABLE}"
     else:
         if not isinstance(state, (str, os.PathLike)) or not _names_a_file(os.fspath(state)):
-            raise OptionError(f"state must be the name of a directory, not {state!r}")
+            raise OptionError(f"state must be the name of a directory, not {shown(state)}")
         if endpoint is not None:
             raise OptionError(
                 f"state={os.fspath(state)!r} is for an engine of this client's own: leave out "
@@ -263,7 +264,7 @@ def extensions_of_environment() -> bool:
     """
     value = os.environ.get("ARMOFLOW_EXTENSIONS", "1")
     if value not in ("", "0", "1"):
-        raise OptionError(f"the variable ARMOFLOW_EXTENSIONS must be 0 or 1, not {value!r}")
+        raise OptionError(f"the variable ARMOFLOW_EXTENSIONS must be 0 or 1, not {shown(value)}")
     return value != "0"
 
 
@@ -287,7 +288,8 @@ def _check_inline_seconds(value: object) -> None:
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (known and 0 <= value <= limit):  # type: ignore[operator]
         raise OptionError(
-            f"inline_seconds must be a number of seconds from 0 to {limit:g}, not {value!r}; 0 "
+            f"inline_seconds must be a number of seconds from 0 to {limit:g}, not "
+            f"{shown(value)}; 0 "
             "gives each call of a returned graph a task of its own"
         )
 
@@ -297,7 +299,8 @@ def _check_endpoint(endpoint: object) -> None:
         return
     if not isinstance(endpoint, str):
         raise OptionError(
-            f"endpoint must be text such as 'http://host:5001', not {endpoint!r}; the number of "
+            "endpoint must be text such as 'http://host:5001', not "
+            f"{shown(endpoint)}; the number of "
             "worker processes is workers=..."
         )
     if not endpoint.strip():
@@ -310,14 +313,14 @@ def _check_endpoint(endpoint: object) -> None:
 
 def _check_count(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise OptionError(f"{name} must be a positive integer, not {value!r}")
+        raise OptionError(f"{name} must be a positive integer, not {shown(value)}")
     if isinstance(value, int) and value > MOST:
-        raise OptionError(f"{name} must be a positive integer, up to {MOST}")
+        raise OptionError(f"{name} must be a positive integer, up to {MOST}, not {shown(value)}")
 
 
 def _check_name(value: object) -> None:
     if value is not None and not isinstance(value, str):
-        raise OptionError(f"name must be text, not {value!r}: it is what armoflow ps shows")
+        raise OptionError(f"name must be text, not {shown(value)}: it is what armoflow ps shows")
 
 
 def check_run(name: object, replace: object = False, kind: str = "run") -> str:
@@ -332,14 +335,14 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
         armoflow.errors.OptionError: name must be a text of 1 to 100 printable characters, not ''
     """
     if not isinstance(replace, bool):
-        raise OptionError(f"replace must be True or False, not {replace!r}")
+        raise OptionError(f"replace must be True or False, not {shown(replace)}")
     if name is None and replace:
         raise OptionError(f"replace=True is for a named {kind}: say name=..., or leave it out")
     fits = isinstance(name, str) and name.strip() and len(name) <= _RUN_NAME
     if not (fits and isinstance(name, str) and name.isprintable()):
         raise OptionError(
             f"name must be a text of 1 to {_RUN_NAME} printable characters, not "
-            f"{clip(repr(name), _RUN_NAME)}"
+            f"{clip(shown(name), _RUN_NAME)}"
         )
     return name
 
@@ -357,9 +360,14 @@ def check_budget(budget: object, *, local: bool) -> float | None:
     if budget is None:
         return None
     seconds = budget.total_seconds() if isinstance(budget, timedelta) else budget
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, (int, float))
+        or not 0 < seconds <= sys.float_info.max
+    ):
         raise OptionError(
-            f"budget must be a positive number of seconds of work, or a timedelta, not {budget!r}"
+            "budget must be a positive number of seconds of work, or a timedelta, not "
+            f"{shown(budget)}"
         )
     if local:
         raise OptionError("local=True runs in the caller's thread: leave out budget, or local")
@@ -373,7 +381,7 @@ def is_dry(dry_run: object) -> bool:
         OptionError: If the argument is something else than True or False.
     """
     if not isinstance(dry_run, bool):
-        raise OptionError(f"dry_run must be True or False, not {dry_run!r}")
+        raise OptionError(f"dry_run must be True or False, not {shown(dry_run)}")
     return dry_run or bool(os.environ.get(DRY_RUN_VARIABLE))
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 ALLOCATIONS = 50_000
 """New objects between two collections while a graph is on its way; Python's own is 700."""
@@ -24,8 +22,7 @@ class RareCollection:
         self._users = 0
         self._before = gc.get_threshold()
 
-    @contextmanager
-    def rarely(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Collect rarely for the length of a block; blocks of several threads may overlap."""
         with self._lock:
             self._users += 1
@@ -34,13 +31,12 @@ class RareCollection:
                 youngest, *older = self._before
                 if 0 < youngest < ALLOCATIONS:
                     gc.set_threshold(ALLOCATIONS, *older)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    gc.set_threshold(*self._before)
+
+    def __exit__(self, *ended: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                gc.set_threshold(*self._before)
 
 
 COLLECTOR = RareCollection()

@@ -14,7 +14,7 @@ from armoflow import files
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import Unpickler
 from armoflow.content import view_pieces, write_new
-from armoflow.errors import DataLostError, OptionError, SerializationError
+from armoflow.errors import DataLostError, OptionError, SerializationError, shown
 from armoflow.files import Entries, FileCopy, FolderCopy, fill_folder
 
 
@@ -48,8 +48,8 @@ def check_target(path: object) -> DownloadTarget:
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise OptionError(
-            f"path must be the name of a file to write, or of a folder that is there, not {path!r}"
-            + ('; "." is where this process is' if text == "" else "")
+            "path must be the name of a file to write, or of a folder that is there, not "
+            f"{shown(path)}" + ('; "." is where this process is' if text == "" else "")
         )
     return DownloadTarget(Path(text), text.endswith("/"))
 

@@ -18,7 +18,7 @@ from armoflow.client.planned_future import PlannedFuture
 from armoflow.client.progress import Display, ShownWaiters, Waiting
 from armoflow.client.waiting import check_timeout, wait_for_future
 from armoflow.codec.payload import Pickled
-from armoflow.errors import GraphError, WaitTimeoutError
+from armoflow.errors import GraphError, OptionError, WaitTimeoutError, shown
 from armoflow.orchestrator.outcomes import envelope_cells
 from armoflow.orchestrator.planned import SlotRange
 
@@ -172,7 +172,12 @@ class Future(PlannedFuture[T]):
         The client calls it in a thread that is there for callbacks, so it may wait for other
         futures; given in a coroutine, it is called in that one's event loop. If this future is done
         already, it is called at once.
+
+        Raises:
+            OptionError: If it cannot be called.
         """
+        if not callable(fn):
+            raise OptionError(f"fn must be a function that takes the future, not {shown(fn)}")
         loop = asyncio._get_running_loop()
         if loop is None or self.done():
             self.call_when_done(fn)

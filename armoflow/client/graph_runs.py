@@ -137,7 +137,7 @@ class GraphRuns:
         settings = self._settings.here()
         if fail_fast:
             settings = dataclasses.replace(settings, fail_fast=True)
-        with COLLECTOR.rarely(), self._watched.span("compute", values) as trace:
+        with COLLECTOR, self._watched.span("compute", values) as trace:
             try:
                 return self._compute(values, timeout, trace, settings, stop)
             finally:

@@ -7,12 +7,11 @@ import types
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from armoflow.client.neighbours import OF_MAPS
-from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.errors import GraphError, OptionError, shown
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import BaseTask, as_task
-from armoflow.options import OPTION_NAMES
+from armoflow.option_values import check_flag
 
 NOT_AWAITED = "await it first, as all calls of an AsyncClient: future = await client.submit(...)"
 """What to do with a coroutine where a future is meant."""
@@ -26,12 +25,13 @@ _ROUTINES = (
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 
 
-def check_computable(values: Sequence[Any], *, deep: bool) -> None:
+def check_computable(values: Sequence[Any], *, deep: bool, asked: str = "compute()") -> None:
     """Refuse what only looks as if it could be computed, rather than hand it back as it is.
 
     Args:
-        values: What was given to compute().
+        values: What was given to the call.
         deep: Look into containers too: nothing lazy was found.
+        asked: The call.
 
     Raises:
         GraphError: If one is a task that was not called, a generator, a future, and so on.
@@ -44,7 +44,8 @@ def check_computable(values: Sequence[Any], *, deep: bool) -> None:
             continue
         remedy = _remedy(value)
         if remedy:
-            raise GraphError(f"compute() cannot run {describe(value)}: {remedy}")
+            does = "run" if asked == "compute()" else "look at"
+            raise GraphError(f"{asked} cannot {does} {describe(value)}: {remedy}")
         if deep and type(value) in (list, tuple, set, frozenset, dict) and id(value) not in seen:
             seen.add(id(value))
             stack.extend(value.values() if isinstance(value, dict) else value)
@@ -63,15 +64,7 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             f"submit() takes what a call of a task returned, or a function and its arguments, not "
             f"{describe(function)}{several}"
         )
-    try:
-        return as_task(function)(*args, **kwargs)
-    except SignatureError as error:
-        if not any(name in kwargs for name in OPTION_NAMES):
-            raise
-        raise SignatureError(
-            f"{error}. All keyword arguments are the function's: options are the task's, "
-            "task.with_options(...), or the client's"
-        ) from None
+    return as_task(function)(*args, **kwargs)
 
 
 def map_function(function: Any, lists: Sequence[Any], fixed: Mapping[str, Any]) -> Any:
@@ -80,25 +73,17 @@ def map_function(function: Any, lists: Sequence[Any], fixed: Mapping[str, Any]) 
     Raises:
         SignatureError: If the arguments do not fit.
     """
-    mapped = as_task(function)
-    try:
-        return mapped.map(*lists, **fixed)
-    except SignatureError as error:
-        meant = [name for name in fixed if name in OPTION_NAMES or name in OF_MAPS]
-        if not meant:
-            raise
-        remedies = [OF_MAPS.get(name, f"task.with_options({name}=...)") for name in meant]
-        raise SignatureError(
-            f"{error}. All keyword arguments are the function's: write {', '.join(remedies)}"
-        ) from None
+    return as_task(function).map(*lists, **fixed)
 
 
 def check_policy(*, return_exceptions: bool, fail_fast: bool) -> None:
     """Refuse to give errors back and to raise the first of them.
 
     Raises:
-        OptionError: If both are said.
+        OptionError: If both are said, or one is neither True nor False.
     """
+    check_flag("return_exceptions", return_exceptions)
+    check_flag("fail_fast", fail_fast)
     if return_exceptions and fail_fast:
         raise OptionError(
             "return_exceptions=True waits for all, fail_fast=True does not: say one of them"
@@ -135,7 +120,7 @@ def _remedies() -> Sequence[tuple[tuple[type, ...], str]]:
 
 def describe(value: Any) -> str:
     """A value in a line."""
-    text = repr(value)
+    text = shown(value)
     if len(text) > 80:
         text = f"{text[:77]}..."
     return f"{type(value).__name__} {text}"

@@ -28,9 +28,10 @@ from armoflow.client.local_machine import (
     next_slot,
 )
 from armoflow.client.local_scope import Scope
+from armoflow.codec.bare import set_cause, set_traceback, traceback_of
 from armoflow.codec.exceptions import is_raisable
 from armoflow.codec.payload import Settings
-from armoflow.codec.traces import drop_own_frames
+from armoflow.codec.traces import drop_own_frames, message_of
 from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
@@ -202,9 +203,8 @@ def _outcome(slot: Any, delivered: set[int]) -> LocalOutcome:
     if id(root) in delivered:  # each outcome has a path of its own
         exception = _copy(exception)
     delivered.add(id(root))
-    exception.__cause__ = RemoteTraceback(
-        root.name, root.traceback, slot.path(), root.skipped, root.attempts
-    )
+    cause = RemoteTraceback(root.name, root.traceback, slot.path(), root.skipped, root.attempts)
+    set_cause(exception, cause)
     return LocalOutcome(exception=exception)
 
 
@@ -212,7 +212,7 @@ def raisable(exception: BaseException) -> BaseException:
     """The exception, or what stands for one that would stop the caller."""
     if is_raisable(type(exception)):
         return exception
-    kind, text = type(exception).__name__, str(exception)
+    kind, text = type(exception).__name__, message_of(exception)
     return RemoteTaskError(f"{kind}: {text}" if text else kind, kind)
 
 
@@ -223,7 +223,8 @@ def _copy(exception: BaseException) -> BaseException:
         return exception
     if type(copied) is not type(exception):
         return exception
-    return copied.with_traceback(exception.__traceback__)
+    set_traceback(copied, traceback_of(exception))
+    return copied
 
 
 def _users_frame() -> int:

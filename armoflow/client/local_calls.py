@@ -21,7 +21,7 @@ from armoflow.client.local_machine import (
     fail,
     first_failure,
 )
-from armoflow.client.surroundings import check_installed, surrounded
+from armoflow.client.surroundings import Surrounded, check_installed
 from armoflow.errors import GraphError, RequirementsError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
@@ -118,7 +118,7 @@ class LocalCalls:
                 # As in a worker, where the caller's blocks are not entered.
                 here = local_task(node, name, attempt, checkpoint, place)
                 span = local_span(node.name, self._trace)
-                with as_block(None), running(here), surrounded(settings.env), span as trace:
+                with as_block(None), running(here), Surrounded(settings.env), span as trace:
                     own = own or OwnArguments(
                         *arguments(),
                         copies=not adds or settings.retries > 0,

@@ -7,12 +7,13 @@ a time.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow.client.local_arguments import ChangeWarnings
+from armoflow.codec.bare import cause_of, traceback_of
 from armoflow.codec.payload import Settings
+from armoflow.codec.traces import text_of
 from armoflow.errors import GraphError, RemoteTraceback
 from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions
@@ -93,19 +94,18 @@ class Root:
         self.attempts = attempts
         self.before: Sequence[str] = ()
         self.skipped = 0
-        frames = exception.__traceback__
+        frames = traceback_of(exception)
         while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
             frames = frames.tb_next
         self.traceback = ""
         if frames is not None:  # else it is armoflow's own: where it was raised does not matter
-            lines = traceback.format_exception(type(exception), exception, frames)
-            self.traceback = "".join(lines)
+            self.traceback = text_of(exception, frames)
 
     @classmethod
     def of_future(cls, exception: BaseException, name: str) -> Root:
         """The failure of a future that is an argument."""
         root = cls(exception, name)
-        cause = exception.__cause__
+        cause = cause_of(exception)
         if isinstance(cause, RemoteTraceback):
             root.name, root.attempts, root.traceback = cause.node, cause.attempts, cause.traceback
             root.before = cause.path

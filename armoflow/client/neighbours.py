@@ -1,5 +1,10 @@
 """What other libraries call things, and what to write here instead."""
 
+_GRAPHS = "task, and Client(endpoint): calls that are passed to other calls are the graph"
+_CALLS = "task: a call is lazy, and a graph is made by passing calls to other calls"
+_EXECUTOR = "Client().executor(), which is one of concurrent.futures"
+_WAIT = "Client(), whose futures concurrent.futures.wait(futures, return_when=...) takes"
+
 OF_CLIENTS = {
     "shutdown": "client.close()",
     "disconnect": "client.close()",
@@ -17,6 +22,23 @@ OF_CLIENTS = {
     "who_has": "future.done()",
     "ncores": "client.workers",
     "nthreads": "client.workers",
+    "retry": "client.submit(lazy) again, or give tasks retries=...",
+    "futures": "the list that client.map(function, iterable) gives",
+    "get_executor": "client.executor()",
+    "map_async": "client.map(function, iterable)",
+    "starmap_async": "client.submit(task.starmap(tuples))",
+    "imap_unordered": "client.as_completed(client.map(function, iterable))",
+    **dict.fromkeys(("terminate", "stop", "kill"), "client.close()"),
+    **dict.fromkeys(("start", "init"), "nothing: a client is open from its beginning"),
+    **dict.fromkeys(
+        ("create_session", "open_session"), "Client(endpoint): a client is one session"
+    ),
+    "send_task": "client.submit(task, ...)",
+    "sync": "client.compute(lazy)",
+    "as_current": "with client: in the block it is the one that lazy values take",
+    **dict.fromkeys(("cluster", "id", "status", "scheduler"), "repr(client), or `armoflow ps`"),
+    "partitions": "`armoflow doctor` in a shell",
+    **dict.fromkeys(("get_versions", "versions", "version"), "`armoflow doctor` in a shell"),
     "restart": "client.close(), and make a new one",
     "session": "Client(endpoint, partition=...): a client is one session",
     "session_async": "AsyncClient(endpoint, partition=...): a client is one session",
@@ -47,14 +69,6 @@ OF_CLIENTS = {
     "results": "client.gather(futures), or ArmoniK's own client",
 }
 """Methods of their clients and executors, and what to call instead."""
-
-OF_MAPS = {
-    "chunksize": "task.with_options(batch_size=...)",
-    "chunk_size": "task.with_options(batch_size=...)",
-    "buffersize": "client.as_completed(task.map(iterable)), which runs only so far ahead",
-    "ordered": "client.as_completed(futures) for the order in which they end",
-}
-"""What other maps take beside the function's own arguments, and what to write instead."""
 
 OF_FUTURES = {
     "status": "done(), running(), cancelled(), or exception()",
@@ -89,9 +103,8 @@ OF_PUTS = {
 """Of references to what was put, and what to write instead."""
 
 OF_PACKAGES = {
-    "delayed": "task",
-    "remote": "task",
-    "python_app": "task",
+    **dict.fromkeys(("delayed", "remote", "python_app", "bash_app", "join_app", "op"), "task"),
+    **dict.fromkeys(("shared_task", "step", "job", "asset", "node"), "task"),
     "function": "task",
     "flow": "task, for what a task returns may be a graph",
     "actor": "worker_resource, for what a worker process makes once; a task keeps no state",
@@ -106,6 +119,13 @@ OF_PACKAGES = {
     "armoflow.integrations.joblib",
     "parallel_config": "integrations.joblib, and joblib's own parallel_config",
     "Memory": "task(cache=True)",
+    **dict.fromkeys(("Celery", "app", "workflow", "Dag", "pipeline"), _GRAPHS),
+    **dict.fromkeys(("chain", "group", "chord", "signature"), _CALLS),
+    **dict.fromkeys(("Executor", "ThreadPoolExecutor", "ProcessPoolExecutor"), _EXECUTOR),
+    "Pool": "Client(workers=n), with client.map(function, iterable)",
+    **dict.fromkeys(("dataframe", "array"), "integrations.dask.get, as dask's scheduler"),
+    **dict.fromkeys(("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"), _WAIT),
+    "Context": "current_task()",
     "cpu_count": "Client().workers",
     "current": "current_task()",
     "get_run_logger": "current_task().logger",

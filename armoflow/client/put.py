@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 from armoflow.client.future import Future
 from armoflow.client.neighbours import OF_PUTS
 from armoflow.client.waiting import wait_for_event
+from armoflow.codec.bare import cause_of
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.failure import WHOLE, ErrorRecord
@@ -215,7 +216,7 @@ class PlanReferences:
 
 def record_of(error: BaseException, name: str) -> ErrorRecord:
     """The record of an error that a future has raised here."""
-    cause = error.__cause__
+    cause = cause_of(error)
     if not isinstance(cause, RemoteTraceback):
         return record_exception(error, node=name)
     record = record_exception(error, node=cause.node, attempts=cause.attempts)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from armoflow.client.streams import is_notebook
-from armoflow.errors import ArmoflowError, OptionError
+from armoflow.errors import ArmoflowError, OptionError, shown
 from armoflow.protocol.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def check_report(value: object, *, local: object) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise OptionError(f"report must be the path of a file such as 'run.html', not {value!r}")
+        raise OptionError(
+            f"report must be the path of a file such as 'run.html', not {shown(value)}"
+        )
     if local:
         raise OptionError(
             f"local=True runs in the caller's thread, on no engine: leave out report={value!r}"

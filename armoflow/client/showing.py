@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.client.notebook_html import bars_html, facts_html
+from armoflow.codec.bare import cause_of
 from armoflow.errors import OptionError, RemoteTraceback
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.graph import Graph
@@ -63,7 +64,7 @@ def draw(backend: Backend, values: Sequence[Any], path: str | os.PathLike[str] |
 def _blamed(future: Future[Any]) -> dict[str, str]:
     """What has failed first, and all that failed because of it."""
     error = future.exception() if future.done() and not future.cancelled() else None
-    cause = None if error is None else error.__cause__
+    cause = None if error is None else cause_of(error)
     path = cause.path if isinstance(cause, RemoteTraceback) else ()
     return {name.partition("[")[0]: "failed" for name in path}
 

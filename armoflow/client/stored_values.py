@@ -73,9 +73,9 @@ class StoredValues:
         (slot,) = unpack_envelope(data)
         try:
             return loads(Pickled(slot.data, slot.buffers))
-        except ArmoflowError:
+        except (ArmoflowError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise unreadable(f"what was stored as {name!r}", slot.data, error) from error
 
     def refer(self, name: str) -> Put[Any]:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from armoflow.errors import RequirementsError
 
 
-@contextmanager
-def surrounded(env: Mapping[str, str]) -> Iterator[None]:
+class Surrounded:
     """Variables that hold for a call in this process.
 
     Args:
         env: The variables; put back afterwards.
     """
-    before = {name: os.environ.get(name) for name in env}
-    os.environ.update(env)
-    try:
-        yield
-    finally:
-        for name, earlier in before.items():
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in self._env}
+        os.environ.update(self._env)
+
+    def __exit__(self, *ended: object) -> None:
+        for name, earlier in self._before.items():
             if earlier is None:
                 os.environ.pop(name, None)
             else:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.lean_future import LeanFuture
-from armoflow.errors import OptionError, WaitTimeoutError
+from armoflow.errors import OptionError, WaitTimeoutError, shown
 
 if TYPE_CHECKING:
     from armoflow.client.progress import Display
@@ -44,11 +44,12 @@ def check_timeout(timeout: object) -> None:
         or not 0 <= timeout < math.inf
     ):
         raise OptionError(
-            f"timeout must be a number of seconds, 0 or more, or None, not {timeout!r}"
+            f"timeout must be a number of seconds, 0 or more, or None, not {shown(timeout)}"
         )
     if timeout > threading.TIMEOUT_MAX:
         raise OptionError(
-            f"timeout must be at most {threading.TIMEOUT_MAX:.0f} seconds, not {timeout!r}: leave "
+            f"timeout must be at most {threading.TIMEOUT_MAX:.0f} seconds, not "
+            f"{shown(timeout)}: leave "
             "it out to wait for as long as it takes"
         )
 

@@ -6,6 +6,7 @@ import types
 from contextlib import suppress
 from typing import Any
 
+from armoflow.codec.bare import arguments_of, attribute, traceback_of
 from armoflow.codec.modules import MAIN
 
 _TEXT = "<string>"
@@ -26,7 +27,7 @@ def note_absence(error: BaseException) -> None:
         if the script defines 'two', it did not travel: of a script, a wo
     """
     name = _missed(error)
-    if not name or hasattr(error, "__notes__"):
+    if not name or attribute(error, "__notes__") is not None:
         return
     note = (
         f"if the script defines {name!r}, it did not travel: of a script, a worker has what a "
@@ -41,16 +42,16 @@ def _missed(error: BaseException) -> str:
     """The global of a script that was looked up in vain; empty: it was something else."""
     if not isinstance(error, (KeyError, NameError)):
         return ""
-    frame = _innermost(error.__traceback__)
+    frame = _innermost(traceback_of(error))
     if frame is None or frame.f_globals.get("__name__") not in MAIN:
         return ""
     name: Any
     if isinstance(error, KeyError):
         by_text = "globals" in frame.f_code.co_names
-        name = error.args[0] if error.args else None
+        name = next(iter(arguments_of(error)), None)
     else:
         by_text = frame.f_code.co_filename == _TEXT
-        name = error.name
+        name = attribute(error, "name")
     absent = isinstance(name, str) and name.isidentifier() and name not in frame.f_globals
     return str(name) if by_text and absent else ""
 

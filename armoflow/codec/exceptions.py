@@ -9,6 +9,7 @@ import importlib
 from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.codec.bare import arguments_of, attribute, set_state
 from armoflow.codec.clipping import clip
 from armoflow.codec.traces import message_of
 
@@ -58,7 +59,9 @@ def pickle_exception(error: BaseException) -> bytes | None:
         data = dumps_whole(error)
         copy = load_exception(data) if len(data) <= _LARGEST else None
         same = type(copy) is type(error) and copy is not None and bool(copy.args == error.args)
-    except (Exception, SystemExit):  # whatever the user's own pickling hooks raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever the user's own pickling hooks raise, or would end
         return None
     return data if same else None
 
@@ -75,8 +78,8 @@ def pickle_state(error: BaseException, limit: int = _LARGEST) -> bytes | None:
     """An exception's arguments and attributes, as far as these can be pickled and are small."""
     message = message_of(error)
     states: tuple[Any, ...] = (
-        (error.args, vars(error)),
-        (error.args, {}),
+        (arguments_of(error), attribute(error, "__dict__") or {}),
+        (arguments_of(error), {}),
         ((message,), {}),
         ((clip(message, _SHORT),), {}),
     )
@@ -97,7 +100,9 @@ def _pickle_readable(state: Any, limit: int) -> bytes | None:
         if len(data) > limit:
             return None
         pickle.loads(data)
-    except (Exception, SystemExit):  # whatever the user's own pickling hooks raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever the user's own pickling hooks raise, or would end
         return None
     return data
 
@@ -112,9 +117,7 @@ def revive_exception(type_name: str, state: bytes) -> BaseException | None:
 
     args, attributes = pickle.loads(state)
     error = kind.__new__(kind, *args)  # not __init__, whose arguments may be others
-    error.args = args
-    for attribute, value in attributes.items():
-        setattr(error, attribute, value)
+    set_state(error, args, attributes)
     return error
 
 

@@ -79,7 +79,9 @@ def _explain_depth(value: Any, attempt: Callable[[Any], object], root: str) -> s
 def _failure(part: Any, attempt: Callable[[Any], object]) -> BaseException | None:
     try:
         attempt(part)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return error.with_traceback(None)  # its frames would hold it, and who called
     return None
 
@@ -153,7 +155,9 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _object_parts(value: Any) -> _Parts:
     try:
         reduced = value.__reduce_ex__(5)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         reduced = None  # the state below may say more
     for name, item in _state(value):
         yield f".{name}", item, ""

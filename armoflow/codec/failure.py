@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import msgpack
 
 from armoflow import config
+from armoflow.codec.bare import set_cause
 from armoflow.codec.clipping import MARK, clip_line, without_records
 from armoflow.codec.entry_count import counting
 from armoflow.codec.exceptions import Form, is_raisable, load_exception, revive_exception
@@ -235,7 +236,7 @@ class ErrorRecord:
             A new exception each time, of the original type if that can be made here.
         """
         error = self._rebuild()
-        error.__cause__ = self.cause(path, skipped)
+        set_cause(error, self.cause(path, skipped))
         return error
 
     def cause(self, path: Sequence[str] = (), skipped: int = 0) -> RemoteTraceback:
@@ -258,7 +259,9 @@ class ErrorRecord:
         for form in self.forms if self.trusted else ():
             try:
                 error = self._from(form)
-            except Exception:  # its type is not here, or differs: what follows says what it was
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # its type is not here, or differs: what follows says what it was
                 continue
             if error is not None and is_raisable(type(error)):
                 return error

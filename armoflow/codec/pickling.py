@@ -124,9 +124,9 @@ def dumps(
         if persistent_id is not None:
             return _dump(_HOOKED_POOL, value, persistent_id, named)
         return _dump(_PLAIN_POOL, value, None, named)
-    except ArmoflowError:
+    except (ArmoflowError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # the value's own code may raise anything, SystemExit too
         raise SerializationError(explain_failure(value, error, persistent_id)) from error
 
 
@@ -148,9 +148,9 @@ def dumps_whole(
     pickler = Pickler(whole=True)
     try:
         pickler.dump(value)
-    except ArmoflowError:
+    except (ArmoflowError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise SerializationError(explain_failure(value, error)) from error
     if modules is not None and own:
         pickler.report_modules(modules, others)

@@ -6,6 +6,7 @@ import signal
 
 from armoflow import config
 from armoflow.codec.absences import note_absence
+from armoflow.codec.bare import traceback_of
 from armoflow.codec.clipping import clip
 from armoflow.codec.exceptions import forms_of
 from armoflow.codec.failure import ErrorRecord
@@ -54,7 +55,7 @@ def record_exception(
         kind="raised",
         type_name=kind,
         message=message,
-        frames=frames_of(error.__traceback__),
+        frames=frames_of(traceback_of(error)),
         node=node,
         item=item,
         attempts=attempts,

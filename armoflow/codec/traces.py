@@ -10,17 +10,30 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.codec.bare import (
+    attribute,
+    cause_of,
+    earlier_of,
+    set_traceback,
+    traceback_of,
+)
 from armoflow.codec.clipping import clip
 from armoflow.errors import ArmoflowError
 
 _OWN = os.path.abspath(f"{__file__}/../..") + "/"  # noqa: PTH100 - pathlib is not imported in children
-_MACHINERY = tuple(f"{_OWN}{part}/" for part in ("worker", "codec", "agent", "replay"))
+_ASYNCIO = f"{os.path.dirname(os.__file__)}/asyncio/"  # noqa: PTH120
+_MACHINERY = (
+    *(f"{_OWN}{part}/" for part in ("worker", "codec", "agent", "replay")),
+    f"{_OWN}system/coroutines.py",
+    *(f"{_ASYNCIO}{part}.py" for part in ("runners", "base_events")),  # of a task's coroutine
+)
 _IMPORT = "<frozen importlib"
 _LATEST, _FIRST = 400, 100  # exceptions of a chain that are described, from each end
 _CHAIN_FRAMES = 3
 _GROUP_ENDS = (50, 10, 5, 2)  # parts of a group that are described, from each end, by depth
 _SHORTEST = 2000  # characters of each exception of a long chain
 _SOURCE = 1000  # characters of a source line
+_OUTERMOST, _INNERMOST = 16, 48  # frames of a deep stack that are printed
 
 _BECAUSE = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
@@ -61,11 +74,20 @@ def frames_of(trace: TracebackType | None, last: int = 0) -> list[TraceFrame]:
         last: How many of them, the innermost; 0: all.
     """
     frames = list(_walk(trace))
-    own = [frame for frame in frames if not frame[0].co_filename.startswith((*_MACHINERY, _IMPORT))]
+    own = list(filter(_is_own, frames))
     return [
         TraceFrame(code.co_filename, line, code.co_name, _source(code.co_filename, line, scope))
         for code, line, scope in (own or frames)[-last:]
     ]
+
+
+def reaches_own_code(trace: TracebackType | None) -> bool:
+    """Whether code other than armoflow's machinery, as the user's, was run on the way."""
+    return any(map(_is_own, _walk(trace)))
+
+
+def _is_own(frame: tuple[Any, int, dict[str, Any]]) -> bool:
+    return not frame[0].co_filename.startswith((*_MACHINERY, _IMPORT))
 
 
 def drop_own_frames(error: BaseException) -> None:
@@ -75,11 +97,11 @@ def drop_own_frames(error: BaseException) -> None:
     all of it, until garbage is looked for. Where all frames are armoflow's they stay, for they say
     where its fault is, unless it meant the error.
     """
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
         trace = trace.tb_next
     if trace is not None or isinstance(error, ArmoflowError):
-        error.__traceback__ = trace
+        set_traceback(error, trace)
 
 
 def _walk(trace: TracebackType | None) -> Iterator[tuple[Any, int, dict[str, Any]]]:
@@ -96,7 +118,7 @@ def _source(file: str, line: int, scope: dict[str, Any] | None = None) -> str:
 def describe(error: BaseException, depth: int = 0) -> str:
     """What Python prints after the frames: type, message, notes; the parts of a group."""
     text = _printed(error)
-    parts = getattr(error, "exceptions", None)
+    parts = attribute(error, "exceptions")
     if not isinstance(parts, tuple) or depth == len(_GROUP_ENDS):
         return text
     ends = _GROUP_ENDS[depth]
@@ -108,13 +130,13 @@ def describe(error: BaseException, depth: int = 0) -> str:
 
 
 def _printed(error: BaseException) -> str:
-    linked = error.__cause__ or error.__context__ or hasattr(error, "exceptions")
+    linked = earlier_of(error) is not None or attribute(error, "exceptions") is not None
     if linked and not isinstance(error, SyntaxError):
         # Python would prepare all that it is linked to as well: too much in a long chain.
         message = message_of(error)
         text = f"{type_name(error)}: {message}" if message else type_name(error)
-        notes = getattr(error, "__notes__", None)
-        return "\n".join([text, *map(str, notes)]) if isinstance(notes, list) else text
+        notes = attribute(error, "__notes__")
+        return "\n".join([text, *map(message_of, notes)]) if isinstance(notes, list) else text
     try:
         return "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
     except Exception:  # the error cannot even be printed
@@ -124,7 +146,7 @@ def _printed(error: BaseException) -> str:
 def _part(error: Any, depth: int) -> str:
     """A part of a group, with what led to it."""
     text = (
-        "\n  + " + _indent(describe(error, depth + 1)) + _place(frames_of(error.__traceback__, 1))
+        "\n  + " + _indent(describe(error, depth + 1)) + _place(frames_of(traceback_of(error), 1))
     )
     for earlier in chain_of(error, depth + 1):
         relation = "raised from" if earlier.direct else "while handling"
@@ -149,11 +171,13 @@ def type_name(error: BaseException) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def message_of(error: BaseException) -> str:
-    """The error's text, whatever its ``__str__`` does."""
+def message_of(error: object) -> str:
+    """The error's text, or a note's, whatever its ``__str__`` does."""
     try:
         return str(error)
-    except (Exception, SystemExit) as failure:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:
         return f"<its message cannot be made: {type(failure).__name__}>"
 
 
@@ -166,10 +190,8 @@ def chain_of(error: BaseException, depth: int = 0) -> list[Earlier]:
     seen = {id(error)}
     current = error
     while True:
-        direct = current.__cause__ is not None
-        earlier = current.__cause__
-        if earlier is None and not current.__suppress_context__:
-            earlier = current.__context__
+        direct = cause_of(current) is not None
+        earlier = earlier_of(current)
         if earlier is None or id(earlier) in seen:
             break
         seen.add(id(earlier))
@@ -182,7 +204,7 @@ def chain_of(error: BaseException, depth: int = 0) -> list[Earlier]:
     chain = [
         Earlier(
             clip(describe(link, depth), length),
-            frames_of(link.__traceback__, _CHAIN_FRAMES),
+            frames_of(traceback_of(link), _CHAIN_FRAMES),
             direct,
         )
         for link, direct in links
@@ -213,6 +235,15 @@ def format_trace(
             blocks.append(f"[{earlier.omitted} more exceptions]")
     blocks.append(_block(text, frames, omitted))
     return "\n\n".join(blocks)
+
+
+def text_of(error: BaseException, trace: TracebackType | None) -> str:
+    """What Python would print of an error, from a frame on, without armoflow's own frames."""
+    frames = frames_of(trace)
+    omitted = max(len(frames) - _OUTERMOST - _INNERMOST, 0)
+    if omitted:
+        frames = [*frames[:_OUTERMOST], *frames[-_INNERMOST:]]
+    return format_trace(describe(error), frames, omitted, chain_of(error))
 
 
 def _block(text: str, frames: Sequence[TraceFrame], omitted: int) -> str:

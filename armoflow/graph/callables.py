@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, shown
 from armoflow.texts import as_text
 
 ABROAD = {
@@ -35,6 +35,9 @@ KEYWORDS_ABROAD = {
     "return_state": "client.compute(task(...), return_exceptions=True) gives errors as values",
     **dict.fromkeys(("dask_key_name", "key"), "write task.with_options(name=...)"),
     "pure": "write @task(cache=True)",
+    **dict.fromkeys(("chunksize", "chunk_size"), "write task.with_options(batch_size=...)"),
+    "buffersize": "write client.as_completed(task.map(iterable)), which runs only so far ahead",
+    "ordered": "write client.as_completed(futures) for the order in which they end",
 }
 """What calls of tasks take elsewhere, and what to do instead."""
 
@@ -55,7 +58,7 @@ def check_function(function: Any, outputs: int = 1) -> None:
             "function outside of the class, which takes the class as an argument"
         )
     if not callable(function):
-        raise GraphError(f"a task is made of a function, not of {function!r}")
+        raise GraphError(f"a task is made of a function, not of {shown(function)}")
     if _is_method(function):
         raise GraphError(
             f"{function.__qualname__!r} is a method, which a task cannot be: write a function "

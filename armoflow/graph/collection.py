@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
-from armoflow.errors import CollectionError, GraphError, OptionError, SignatureError
+from armoflow.errors import CollectionError, GraphError, OptionError, SignatureError, shown
 from armoflow.foreign_keywords import FIRST_OF_ALL, refuse_arguments
 from armoflow.graph import context
 from armoflow.graph.delayed import Delayed
@@ -24,6 +24,7 @@ from armoflow.graph.nodes import (
     SourceNode,
     ZipNode,
 )
+from armoflow.option_values import check_flag
 
 if TYPE_CHECKING:
     from armoflow.graph.task import BaseTask, MultiTask, Task
@@ -135,7 +136,7 @@ class DelayedList(Lazy, Generic[T_co]):
         """
         refuse_arguments("reduce", ("fan_in", "initial"), others, further, FIRST_OF_ALL)
         if isinstance(fan_in, bool) or not isinstance(fan_in, int) or fan_in < 2:
-            raise OptionError(f"fan_in must be an integer of at least 2, not {fan_in!r}")
+            raise OptionError(f"fan_in must be an integer of at least 2, not {shown(fan_in)}")
         combine = _single(task, "reduce", ((None, None), {}))
         return Delayed(ReduceNode(combine, as_source(self), fan_in, initial))
 
@@ -239,7 +240,7 @@ class DelayedList(Lazy, Generic[T_co]):
             raise IndexError(f"{self!r} has no item {index}") from None
         except (TypeError, ValueError) as error:
             raise CollectionError(
-                f"{self!r} is indexed by integers and slices, not by {index!r}: {error}"
+                f"{self!r} is indexed by integers and slices, not by {shown(index)}: {error}"
             ) from None
         if isinstance(chosen, range):
             return DelayedList(SliceNode(source, chosen))
@@ -289,7 +290,7 @@ def items(iterable: Iterable[T]) -> DelayedList[T]:
         return iterable
     if isinstance(iterable, Delayed):
         raise CollectionError(
-            f"items() needs a local iterable, not {iterable!r}: map a task over it, "
+            f"items() needs a local iterable, not {shown(iterable)}: map a task over it, "
             "task.map(delayed), which reads its value when it is there"
         )
     return DelayedList(_open_later(iterable, "items()"))
@@ -329,8 +330,9 @@ def zip_items(*sources: Any, strict: bool = False) -> DelayedList[Any]:
         >>> zip_items(items("abc"), range(3))
         <DelayedList zip, 3 items>
     """
+    check_flag("strict", strict)
     read = tuple(as_source(source, "zip()") for source in sources)
-    return DelayedList(ZipNode(read, strict=bool(strict)))
+    return DelayedList(ZipNode(read, strict=strict))
 
 
 def map_items(
@@ -361,7 +363,7 @@ def _open_later(iterable: Any, wish: str) -> SourceNode:
     if not isinstance(iterable, Iterable) and not hasattr(iterable, "__getitem__"):
         remedy = getattr(type(iterable), "items_remedy", "")
         raise SignatureError(
-            f"{wish} needs an iterable, not {iterable!r}{f': {remedy}' if remedy else ''}"
+            f"{wish} needs an iterable, not {shown(iterable)}{f': {remedy}' if remedy else ''}"
         )
     return SourceNode(iterable)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-from armoflow.errors import OptionError, TooManyFailuresError
+from armoflow.errors import OptionError, TooManyFailuresError, shown
 from armoflow.graph.collection import DelayedList, items, zip_items
 from armoflow.graph.nodes import CollectionNode, MapNode, SourceNode, source_node
 from armoflow.graph.task import task
@@ -28,7 +28,7 @@ def batched(collection: DelayedList[Any], size: int) -> DelayedList[list[Any]]:
         OptionError: If the size is not an integer of at least 1.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise OptionError(f"batched() needs a size of at least 1, not {size!r}")
+        raise OptionError(f"batched() needs a size of at least 1, not {shown(size)}")
     node = collection.node
     if isinstance(node, SourceNode):
         return items(cut_later(node.iterable, size))
@@ -45,7 +45,7 @@ def numbered(collection: DelayedList[Any], start: int) -> DelayedList[tuple[int,
         OptionError: If the start is not an integer.
     """
     if isinstance(start, bool) or not isinstance(start, int):
-        raise OptionError(f"enumerate() needs an integer to start with, not {start!r}")
+        raise OptionError(f"enumerate() needs an integer to start with, not {shown(start)}")
     node = collection.node
     if node.sparse:
         return item_of.map(number(collection.gather(), start))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from armoflow.errors import GraphError
+from armoflow.errors import GraphError, OptionError, shown
 from armoflow.graph.graph import Graph
 from armoflow.graph.nodes import (
     CollectionNode,
@@ -315,9 +315,11 @@ def check_format(path: str | os.PathLike[str]) -> str:
     Raises:
         GraphError: If it is none that can be drawn.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError(f"path must be the name of a file such as 'graph.svg', not {shown(path)}")
     suffix = Path(path).suffix
     if suffix not in FORMATS:
-        raise GraphError(f"cannot draw {os.fspath(path)!r}: use {', '.join(FORMATS)}")
+        raise GraphError(f"cannot draw {shown(os.fspath(path))}: use {', '.join(FORMATS)}")
     return suffix
 
 

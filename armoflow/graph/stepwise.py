@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.errors import CollectionError, OptionError, SignatureError
+from armoflow.errors import CollectionError, OptionError, SignatureError, shown
 from armoflow.graph.collection import DelayedList, as_source
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Source, find_lazy, source_node
+from armoflow.option_values import check_flag
 
 if TYPE_CHECKING:
     from armoflow.graph.task import BaseTask
@@ -80,8 +81,9 @@ def iterate(
         SignatureError: If the task does not take so many neighbours.
         CollectionError: If it is not known how many cells there are.
     """
+    check_flag("wrap", wrap)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise OptionError(f"iterate() needs steps of at least 0, not {steps!r}")
+        raise OptionError(f"iterate() needs steps of at least 0, not {shown(steps)}")
     try:
         distances = tuple(neighbours)
     except TypeError:
@@ -89,7 +91,8 @@ def iterate(
     whole = all(isinstance(one, int) and not isinstance(one, bool) for one in distances)
     if not distances or not whole:
         raise OptionError(
-            f"iterate() needs neighbours as distances, (-1, 0, 1) for instance, not {neighbours!r}"
+            "iterate() needs neighbours as distances, (-1, 0, 1) for instance, not "
+            f"{shown(neighbours)}"
         )
     if task.outputs != 1:
         raise SignatureError(
@@ -103,7 +106,7 @@ def iterate(
             f"keyword arguments that are not its own (steps, neighbours, wrap): {error}"
         ) from None
     source = as_source(cells, f"{task.name}.iterate()")
-    node = IterateNode(task, source, fixed, neighbours=distances, steps=steps, wrap=bool(wrap))
+    node = IterateNode(task, source, fixed, neighbours=distances, steps=steps, wrap=wrap)
     start = source_node(source)
     counted = isinstance(source, Delayed) or node.length is not None
     if not counted or (isinstance(start, CollectionNode) and start.sparse):

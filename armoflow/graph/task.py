@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -19,7 +19,7 @@ from typing import (
     overload,
 )
 
-from armoflow.errors import GraphError, OptionError, SignatureError
+from armoflow.errors import GraphError, OptionError, SignatureError, shown
 from armoflow.graph.callables import (
     ABROAD,
     KEYWORDS_ABROAD,
@@ -34,6 +34,7 @@ from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import CallNode
 from armoflow.options import (
     NO_OPTIONS,
+    OPTION_NAMES,
     Options,
     TaskOptions,
     cache_policy,
@@ -138,11 +139,22 @@ class BaseTask(Generic[P, R_co]):
         try:
             bind(*args, **kwargs)
         except TypeError as error:
-            remedy = next((KEYWORDS_ABROAD[name] for name in kwargs if name in KEYWORDS_ABROAD), "")
+            remedy = self._remedy(kwargs)
             raise SignatureError(
                 f"task {self.name!r}: {error}; its signature is {self.name}{self._signature}"
                 f"{remedy and f': {remedy}'}"
             ) from None
+
+    def _remedy(self, kwargs: Mapping[str, Any]) -> str:
+        """What to write in place of keyword arguments that are not the function's."""
+        known = () if self._signature is None else self._signature.parameters
+        for name in kwargs:
+            if name not in known and name in KEYWORDS_ABROAD:
+                return KEYWORDS_ABROAD[name]
+            if name not in known and name in OPTION_NAMES:
+                said = f"task.with_options({name}=...), or Client({name}=...)"
+                return f"all keyword arguments are the function's, and an option is said by {said}"
+        return ""
 
     def _map(self, iterables: tuple[Any, ...], fixed: dict[str, Any]) -> Any:
         if len(iterables) == 1 and self._least > 1 + len(fixed):
@@ -457,11 +469,11 @@ def task(
         <Delayed load>
     """
     if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
-        raise OptionError(f"outputs must be an integer of at least 1, not {outputs!r}")
+        raise OptionError(f"outputs must be an integer of at least 1, not {shown(outputs)}")
     if outputs > MOST_OUTPUTS:
         raise OptionError(
-            f"outputs must be at most {MOST_OUTPUTS}, not {outputs}: return a list instead, which "
-            "maps take item by item"
+            f"outputs must be at most {MOST_OUTPUTS}, not {shown(outputs)}: return a list instead, "
+            "which maps take item by item"
         )
     checked = make_options(options)
     called = None if name is None else _checked_name(name)
@@ -482,9 +494,9 @@ def task(
 
 def _checked_name(name: object) -> str:
     if not (isinstance(name, str) and name):
-        raise OptionError(f"name must be a non-empty string, not {name!r}")
+        raise OptionError(f"name must be a non-empty string, not {shown(name)}")
     if not name.isprintable():
-        raise OptionError(f"name must be printable text on one line, not {name!r}")
+        raise OptionError(f"name must be printable text on one line, not {shown(name)}")
     return name
 
 

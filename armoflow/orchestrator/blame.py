@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from armoflow.codec.bare import cause_of, set_cause
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.positions import Positions, label
 from armoflow.errors import (
@@ -118,8 +119,8 @@ class Blame:
         path = self.path(slot)
         if root._error is not None:
             error = _copy(root._error)
-            if error.__cause__ is None:
-                error.__cause__ = RemoteTraceback(root.name, path=path, skipped=root.skipped)
+            if cause_of(error) is None:
+                set_cause(error, RemoteTraceback(root.name, path=path, skipped=root.skipped))
             return error
         failure = root._failure
         text = failure.error if failure is not None else ""
@@ -220,7 +221,7 @@ def _copy(error: BaseException) -> BaseException:
         return error
     if type(copied) is not type(error):
         return error
-    copied.__cause__ = error.__cause__
+    set_cause(copied, cause_of(error))
     return copied
 
 

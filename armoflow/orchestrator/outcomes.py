@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from armoflow.codec.bare import cause_of
 from armoflow.codec.container import Buffer
 from armoflow.codec.envelope import ABSENT, Cell, Slot, SlotKind, unpack_told
 from armoflow.codec.failure import ErrorRecord
@@ -154,7 +155,9 @@ def _quick_values(piece: PlanPiece) -> list[Any] | None:
         return None
     try:
         return list(map(pickle.loads, cells))  # type: ignore[arg-type]
-    except Exception:  # of whatever a value needs: which one it is, is found out one by one
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of whatever a value needs: which one it is, is found out one by one
         return None
 
 
@@ -211,7 +214,7 @@ def _reach(error: BaseException, name: str) -> None:
 
     What failed below a task that returned a graph does not know that task.
     """
-    cause = error.__cause__
+    cause = cause_of(error)
     if isinstance(cause, RemoteTraceback) and cause.path:
         last = cause.path[-1]
         if name.startswith(f"{last}["):
@@ -257,7 +260,9 @@ def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> ItemOutco
         data, buffers = (slot, ()) if isinstance(slot, bytes) else (slot.data, slot.buffers)
         try:
             return ItemOutcome(loads(Pickled(data, buffers)))
-        except Exception as error:  # whatever the value's own __setstate__ raises, or an import
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the value's own code raises, or an import
             what = f"the value of task {result.item_name(position)!r}"
             why = why_unreadable(result.packages, error, worker=False)
             told: Exception = unreadable(what, data, error, why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
@@ -106,6 +107,12 @@ class Run:
         except ClientClosedError as error:
             logger.info("planning stopped: the client was closed")
             self._refuse(self.targets, error)
+        except BaseException as error:
+            if count is not None:
+                raise  # Ctrl-C, or a defect, in the caller's own thread
+            for target in self.targets:  # nobody else would end who waits
+                self._pipeline.put(functools.partial(target.give_up, error))
+            self._pipeline.put(self._end)
         return True
 
     def _end(self) -> None:
@@ -142,6 +149,6 @@ class _QueuedTarget:
         if not self._whole:
             self._pipeline.put(self._target.seal)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         drop_own_frames(error)
         self._pipeline.put(lambda: self._target.give_up(error))

@@ -12,7 +12,7 @@ import time
 from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.batch import BatchTransport
 from armoflow.protocol.caller import Caller
-from armoflow.protocol.settings import ConnectionSettings, PayloadMode
+from armoflow.protocol.settings import ConnectionSettings, PayloadMode, grpc_target
 from armoflow.protocol.stream import RefusedError
 from armoflow.protocol.transport import Transport
 
@@ -34,6 +34,7 @@ async def connect(
         OptionError: If a file of the settings cannot be read.
     """
     begun = time.monotonic()
+    grpc_target(settings.endpoint)  # which says what is no address
     if extensions and settings.path:
         joined = await _join(settings, payloads, timeout)
         if joined is not None:

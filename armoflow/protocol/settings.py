@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
-from armoflow.errors import EngineUnreachableError, OptionError
-from armoflow.system.sockets import is_loopback, unix_path, unix_target
+from armoflow.errors import EngineUnreachableError, OptionError, shown
+from armoflow.system.sockets import LONGEST_PATH, is_loopback, unix_path, unix_target
 
 Compression: TypeAlias = Literal["none", "gzip", "deflate"]
 PayloadMode: TypeAlias = Literal["auto", "delayed", "eager", "inline"]
@@ -31,6 +33,11 @@ class ConnectionOptions(TypedDict, total=False):
 
 
 CONNECTION_OPTIONS = tuple(ConnectionOptions.__annotations__)
+
+_HOST = re.compile(r"[\w.-]+|\[[\w:.%]+\]|[\w:.%]+")
+"""Names and addresses, those of IPv6 with brackets or without."""
+
+_PORT_DIGITS, _LAST_PORT = 5, 65535
 
 TLS_OPTIONS = CONNECTION_OPTIONS[:6]
 """Those that mean something with ``https://`` only."""
@@ -152,15 +159,27 @@ def grpc_target(endpoint: str) -> str:
         'unix:/tmp/engine.sock'
     """
     text = endpoint.strip()
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return unix_target(unix_path(text))
+    if text.startswith("unix:") and len(text) > len("unix:") and text.isprintable():
+        path = unix_path(text)
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise EngineUnreachableError(
+                f"endpoint {shown(endpoint)} is too long: the path of a socket has at most "
+                f"{LONGEST_PATH} bytes"
+            )
+        return unix_target(path)
     for scheme in ("http://", "https://"):
         text = text.removeprefix(scheme)
     text = text.rstrip("/")
-    host, separator, port = text.rpartition(":")
-    if not (separator and host and port.isdecimal()) or int(port) > 65535 or "/" in text:
+    if "@" in text:
         raise EngineUnreachableError(
-            f"endpoint {endpoint!r} is not an address: write http://host:port, "
+            "the endpoint holds a name or a password, before '@': who calls is known by its client "
+            "certificate, client_certificate=... and client_key=..., or by nothing"
+        )
+    host, separator, port = text.rpartition(":")
+    known = separator and port.isdecimal() and len(port) <= _PORT_DIGITS and int(port) <= _LAST_PORT
+    if not (known and _HOST.fullmatch(host)):
+        raise EngineUnreachableError(
+            f"endpoint {shown(endpoint)} is not an address: write http://host:port, "
             "https://host:port or unix:/path"
         )
     return text
@@ -184,25 +203,25 @@ def check_option(name: str, value: Any, origin: Origin) -> Any:
     said = name if origin.kind == "argument" else f"{name} ({origin})"
     if name in FILES:
         if not isinstance(value, (str, PathLike)):
-            raise OptionError(f"{said} must be the path of a file, not {value!r}")
+            raise OptionError(f"{said} must be the path of a file, not {shown(value)}")
         return Path(value).expanduser()
     if name == "keepalive":
         return _seconds(said, value)
     if name == "compression":
-        if value not in get_args(Compression):
-            raise OptionError(f"{said} must be 'none', 'gzip' or 'deflate', not {value!r}")
+        if not isinstance(value, str) or value not in get_args(Compression):
+            raise OptionError(f"{said} must be 'none', 'gzip' or 'deflate', not {shown(value)}")
         return value
     if not isinstance(value, str):
-        shown = "what it is" if "password" in name else repr(value)
-        raise OptionError(f"{said} must be text, not {shown}")
+        told = "what it is" if "password" in name else shown(value)
+        raise OptionError(f"{said} must be text, not {told}")
     return value
 
 
 def _seconds(said: str, value: Any) -> float:
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise OptionError(f"{said} must be a positive number of seconds, not {value!r}")
+        raise OptionError(f"{said} must be a positive number of seconds, not {shown(value)}")
     return seconds

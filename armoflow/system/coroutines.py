@@ -52,12 +52,21 @@ def finish(value: Any) -> Any:
         return value
     import asyncio
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _runs(
+        asyncio
+    ):  # asked apart: what the coroutine raises is not raised while handling that
         return asyncio.run(value)
     import contextvars
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(contextvars.copy_context().run, asyncio.run, value).result()
+
+
+def _runs(asyncio: Any) -> bool:
+    """Whether a loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 from urllib.parse import quote_from_bytes
 
 from armoflow.errors import OptionError
+
+LONGEST_PATH = 103 if sys.platform == "darwin" else 107
+"""Bytes that the path of a Unix socket may have here."""
 
 
 def unix_target(path: str | os.PathLike[str]) -> str:

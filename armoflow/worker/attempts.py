@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from armoflow.codec.bare import arguments_of, set_state
 from armoflow.codec.compatibility import own_versions
 from armoflow.codec.payload import Payload
 from armoflow.codec.positions import position_of
 from armoflow.codec.recording import record_exception, record_loss
+from armoflow.codec.traces import message_of
 from armoflow.orchestrator.package_versions import told_by_worker, why_not_imported
 from armoflow.retrying import final_error
 from armoflow.worker.failures import ItemFailure, UnreadableDataError
@@ -100,7 +102,7 @@ class Attempts:
         pickled = self._settings.retry_on
         try:
             return None if pickled is None else final_error(pickle.loads(pickled), error)
-        except Exception as unreadable:
+        except BaseException as unreadable:
             return unreadable
 
     def _begin_again(self, item: int) -> None:
@@ -156,10 +158,11 @@ def describe(
 
 def explain(error: BaseException, why: str) -> None:
     """Add to an error's text what is known of it, once."""
-    if why and why not in str(error):
-        error.args = (f"{error}; {why}", *error.args[1:])
-        if isinstance(error, ImportError):
-            error.msg = error.args[0]
+    text = message_of(error) if why else ""
+    if not why or why in text:
+        return
+    args = (f"{text}; {why}", *arguments_of(error)[1:])
+    set_state(error, args, {"msg": args[0]} if isinstance(error, ImportError) else {})
 
 
 def packages_of(payload: Payload) -> str:

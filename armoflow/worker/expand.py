@@ -103,7 +103,7 @@ class Expander:
                 else:
                     _make_columns(ends, finished, planner, context)
                 break
-            except Exception as error:
+            except BaseException as error:
                 # A call that ran here returned what cannot be planned: it fails, and no other one.
                 if not inline.blame(planner.stuck, error):
                     raise
@@ -228,7 +228,7 @@ class _ValueTarget:
     def seal(self) -> None:
         """A single value: nothing follows."""
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         raise error
 
 

@@ -9,11 +9,13 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from armoflow import config
+from armoflow.codec.bare import traceback_of
 from armoflow.codec.container import Buffer
 from armoflow.codec.functions import CodeCache
 from armoflow.codec.modules import Bundle
 from armoflow.codec.payload import CodeReference, Payload
-from armoflow.errors import TaskError
+from armoflow.codec.traces import message_of, reaches_own_code
+from armoflow.errors import ArmoflowError, SerializationError, TaskError
 from armoflow.orchestrator.package_versions import why_unreadable
 from armoflow.system.coroutines import Function, as_plain
 from armoflow.worker.attempts import explain
@@ -142,6 +144,16 @@ class FunctionCache:
         except AttributeError as error:  # as where another version of it is here
             explain(error, why_unreadable(payload.versions, error))
             raise
+        except (ArmoflowError, ImportError):
+            raise
+        except BaseException as error:
+            if reaches_own_code(traceback_of(error)):
+                raise  # which says by itself where
+            raise SerializationError(
+                f"the function of task {payload.name!r} cannot be read back where it runs: "
+                f"{type(error).__name__}: {message_of(error)}. What it closes over, its defaults "
+                "and globals of its script travel with it, and have to survive being pickled"
+            ) from error
         known = self._loaded.get(digest)
         if known is None or known.function is not function:
             self._forget(digest)

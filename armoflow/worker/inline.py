@@ -405,7 +405,7 @@ class Inline:
         items = (made for columns in rows for row in columns for made in row)
         return any(made is not None and self.last(made).graph is not None for made in items)
 
-    def blame(self, nodes: Sequence[Node], error: Exception) -> bool:
+    def blame(self, nodes: Sequence[Node], error: BaseException) -> bool:
         """Let the call fail whose graph could not be planned.
 
         Args:
@@ -415,7 +415,7 @@ class Inline:
         Returns:
             Whether there is such a call among them.
         """
-        for node, needed in reversed([*zip(nodes, [*nodes[1:], None], strict=True)]):
+        for node, needed in reversed([*zip(nodes, [*nodes[1:], None], strict=False)]):
             if node in self._made:
                 self._blame_call(node, error)
                 return True
@@ -423,7 +423,7 @@ class Inline:
                 return True
         return False
 
-    def _blame_call(self, owner: Node, error: Exception) -> None:
+    def _blame_call(self, owner: Node, error: BaseException) -> None:
         made = self._made[owner]
         while True:  # the last one of those that are the same as one another
             graph = next(output.graph for output in made if output.graph is not None)
@@ -436,7 +436,7 @@ class Inline:
             if output.graph is not None:
                 output.graph, output.failure = None, failure
 
-    def _blame_items(self, node: Node, needed: Node | None, error: Exception) -> bool:
+    def _blame_items(self, node: Node, needed: Node | None, error: BaseException) -> bool:
         """Let the items of a collection fail that are the same as a node; whether there are any."""
         begun = self._begun.get(node)
         rows = self._rows.get(node, ()) if begun is None else begun.rows

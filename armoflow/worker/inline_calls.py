@@ -174,7 +174,7 @@ class InlineCaller:
             return [self._keep_part(node, value, name, item)]
         try:
             parts = split_outputs(value, node.outputs, node.name)
-        except Exception as error:
+        except BaseException as error:
             lazy = holds_graph(value)
             told = wrong_outputs(node.name, node.outputs, value) if lazy else error
             failure = self.no_value(told.with_traceback(None), node, item)
@@ -185,7 +185,7 @@ class InlineCaller:
         """What a step of a reduction has returned."""
         return self._keep_part(node, value, node.name, None)
 
-    def no_value(self, error: Exception, node: Node, item: int | None = None) -> ItemFailure:
+    def no_value(self, error: BaseException, node: Node, item: int | None = None) -> ItemFailure:
         """What a call ends with that has returned, but nothing that can be its value."""
         self._log.fail(node.name, item)
         return describe(error, node.name, item)

@@ -160,7 +160,7 @@ def _decided(
         return Made(failure=failure)
     except TriedLaterError:
         raise
-    except Exception as error:  # it has no truth value
+    except BaseException as error:  # it has no truth value
         return Made(failure=here.caller.no_value(error, node, position))
 
 

@@ -28,7 +28,7 @@ class Taken:
                 self._read.append(item)
             if len(self._read) <= config.INLINE_ITEMS:
                 self.all = self._read
-        except Exception as error:
+        except BaseException as error:
             self._rest = _raise(error)
 
     def __iter__(self) -> Iterator[Any]:
@@ -40,6 +40,6 @@ class Taken:
         return itertools.chain(read, self._rest)
 
 
-def _raise(error: Exception) -> Iterator[Any]:
+def _raise(error: BaseException) -> Iterator[Any]:
     raise error
     yield

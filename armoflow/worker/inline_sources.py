@@ -63,7 +63,7 @@ def _items_of(here: Here, node: SourceNode) -> Sequence[Any] | None:
             return None
         try:
             return list(node.open())
-        except Exception:  # the plan opens it, and fails with it
+        except BaseException:  # the plan opens it, and fails with it
             return None
     if node not in here.taken:
         here.taken[node] = Taken(node)

@@ -184,7 +184,7 @@ class Inputs:
             return loads(Pickled(pickled.data, own), self.resolve)
         except _TOLD:
             raise
-        except Exception as error:
+        except BaseException as error:
             what = f"an argument of task {name or self._payload.name!r}"
             why = why_unreadable(self._payload.versions, error)
             raise unreadable(what, pickled.data, error, why) from error
@@ -207,7 +207,7 @@ class Inputs:
             return loads(writable(Pickled(cell.data, cell.buffers)))
         except _TOLD:
             raise
-        except Exception as error:
+        except BaseException as error:
             what = (
                 f"the value of {self._origin(index, slot)}, an input of task {self._payload.name!r}"
             )

@@ -326,7 +326,7 @@ class _Fold:
                 position += 1
         except ItemFailure:
             raise
-        except Exception:
+        except BaseException:
             return position, None  # the item could not be loaded: that is told with care
         finally:
             held[:] = [] if left is _MISSING else [left]
@@ -436,7 +436,7 @@ class _Mapping:
                 if item - start >= _SINGLY:
                     strip = _next_strip(strip, now - before)
                 before = now
-        except Exception:
+        except BaseException:
             # The next item's arguments could not be loaded: that is told with care.
             if keeping:
                 raise

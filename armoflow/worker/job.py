@@ -200,7 +200,7 @@ class Job:
             return
         try:
             cells = self._cells(value)
-        except Exception as error:
+        except BaseException as error:
             if not holds_graph(value):
                 self.fail(item, self._refuse(item, error))
                 return
@@ -243,7 +243,7 @@ class Job:
             if fallback.skips:
                 return (self._nothing if self.payload.collection else None), failure
             return self._cells(fallback.of(failure.record.exception)), failure
-        except Exception as error:
+        except BaseException as error:
             return None, self._refuse(item, error)
 
     def fail_pending(self, item: int, error: Exception) -> None:
@@ -315,7 +315,7 @@ class Job:
             return failure  # a reduction is one step, however many tasks it takes
         return ItemFailure(record.via(name), SlotKind.SKIPPED, placed=True)
 
-    def _refuse(self, item: int, error: Exception) -> ItemFailure:
+    def _refuse(self, item: int, error: BaseException) -> ItemFailure:
         """What an item ends with whose value cannot be stored."""
         # Where armoflow found it does not matter.
         told = unstorable(error, self.name(item)).with_traceback(None)
@@ -333,7 +333,7 @@ def _is_error(cell: Cell) -> TypeGuard[Slot]:
     return isinstance(cell, Slot) and cell.kind is SlotKind.ERROR
 
 
-def unstorable(error: Exception, name: str) -> Exception:
+def unstorable(error: BaseException, name: str) -> BaseException:
     """What is told of an item whose value cannot be stored."""
     if not isinstance(error, SerializationError):
         return error

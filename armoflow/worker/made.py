@@ -94,7 +94,7 @@ class Made:
         """
         try:
             return self.load()
-        except Exception as error:
+        except BaseException as error:
             cell = self.cell
             what = f"the value of {name!r}, an input of task {task!r}"
             raise unreadable(
@@ -165,7 +165,7 @@ class ArgumentLoader:
                 args, kwargs = loads(pickled, lambda number: value_of(self._references[number]))
             except ArmoflowError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 what = f"an argument of task {self._name!r}"
                 raise unreadable(what, pickled.data, error) from error
             return args, kwargs

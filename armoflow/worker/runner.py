@@ -436,7 +436,7 @@ class Runner:
                 raise ArmoflowError(f"the graph that {job.payload.name!r} returned makes no output")
         except ItemFailure:
             raise
-        except Exception as error:
+        except BaseException as error:  # arguments may do anything when they are pickled
             versions = job.payload.versions
             raise describe(error, job.payload.name, versions=versions) from error
 

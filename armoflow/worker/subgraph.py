@@ -72,7 +72,7 @@ def _arguments(stage: Stage, resolve: Callable[[Any], Any]) -> tuple[tuple[Any, 
         args, kwargs = loads(writable(pickled), resolve)
     except (ArmoflowError, ItemFailure, UnreadableDataError):
         raise
-    except Exception as error:
+    except BaseException as error:
         what = f"an argument of task {stage.name!r}"
         raise unreadable(what, pickled.data, error) from error
     return args, kwargs

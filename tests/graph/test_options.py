@@ -182,7 +182,7 @@ def test_an_option_that_is_a_number_is_refused_where_nothing_could_hold_it(
     ("name", "value", "told"),
     [
         ("retries", 10**9 + 1, "retries must be an integer from 0 to 1000000000, not 1000000001"),
-        pytest.param("retries", 2**20000, "not one of 20001 bits", id="digits"),
+        pytest.param("retries", 2**20000, "not an int of 20001 bits", id="digits"),
         ("limits", {"a\n": 1}, r"limits names 'a\\n': a name is printable, and neither begins nor"),
         ("limits", {"a": 10**30}, r"limits\['a'\] must be an integer from 1 to 1000000000, not 10"),
         ("timeout", 1e10, r"up to 604800, not 10000000000\.0: no .* week; leave the timeout out"),

@@ -134,7 +134,7 @@ def test_what_futures_clients_and_packages_have_elsewhere_is_told(some: Client) 
             getattr(thing, name)
     for keyword, says in (
         ("chunksize", r"write task\.with_options\(batch_size=\.\.\.\)"),
-        ("retries", r"write task\.with_options\(retries=\.\.\.\)"),
+        ("retries", r"said by task\.with_options\(retries=\.\.\.\)"),
         ("ordered", r"write client\.as_completed"),
     ):
         with pytest.raises(SignatureError, match=f"unexpected.*'{keyword}'.*{says}"):

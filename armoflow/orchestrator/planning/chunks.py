@@ -83,7 +83,7 @@ class ChunkStream:
         self._unopened = readers
         self.ended = False
         self.running = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.hint = 1
         self.length = 0
 

@@ -78,7 +78,7 @@ class Core:
         self._open: set[Node] = set()
         self._streams: dict[Node, ChunkStream] = {}
         self._values: dict[Node, list[SlotRange]] = {}
-        self._failed: dict[Node, Exception] = {}
+        self._failed: dict[Node, BaseException] = {}
         self._readers: dict[Node, int] = {}
         self._bound: dict[tuple[Node, int], Result] = {}
         self._is_partial = False
@@ -298,7 +298,9 @@ class Core:
                     answer = entry.give(step)
                 else:
                     yield step
-        except Exception as error:
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # an iterable of the user's may raise anything
             self.stuck = [entry.subject for entry in stack if entry.subject is not None]
             for entry in stack:
                 self._fail(entry, error)
@@ -352,7 +354,7 @@ class Core:
             for tell in self.on_made:
                 tell(stream.node, stream.length, chunk.columns)
 
-    def _fail(self, entry: _StackEntry, error: Exception) -> None:
+    def _fail(self, entry: _StackEntry, error: BaseException) -> None:
         """Whoever else reads what failed gets the same error, not a short collection."""
         if entry.cursor is not None:
             entry.cursor.stream.error = error

@@ -76,7 +76,7 @@ class Target(Protocol):
     def seal(self) -> None:
         """That was all."""
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """It cannot be planned: an iterator raised, an argument cannot be pickled."""
 
 
@@ -162,7 +162,9 @@ class Planner:
                     if group:
                         yield from run(siblings.plan(group))
                     yield from run(self._plan_target(target))
-                except Exception as error:  # noqa: PERF203 - one per target, not per task
+                except (GeneratorExit, KeyboardInterrupt):  # noqa: PERF203 - one per target
+                    raise
+                except BaseException as error:  # an iterable of the user's may raise anything
                     target.fail(error)
         finally:
             self._context.close()
