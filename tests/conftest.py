@@ -29,9 +29,12 @@ for _variable in VARIABLES:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A shell starts what it leaves in the background deaf to Ctrl-C, and its children after it.
+# A shell starts what it leaves in the background deaf to Ctrl-C, nohup deaf to hang-ups, and what
+# these start is so, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Nothing here is timed: on a busy machine an example may be slow without being wrong.
 # The same examples each time, so that a change is what makes a test fail; others, and forty times

@@ -603,9 +603,9 @@ def test_what_can_be_done_without_is_told_once(
     with Client(f"https://127.0.0.1:{mtls.port}", **with_identity(authority, blind)) as client:
         for number in range(3):
             assert client.compute(double(number)) == 2 * number
-        lacking = [
-            record.getMessage() for record in caplog.records if record.levelname == "WARNING"
-        ]
+        # A busy machine may have told of other things, such as that nothing ends.
+        told = [record.getMessage() for record in caplog.records]
+    lacking = [text for text in told if "lacks the permission" in text]
     assert len(lacking) == 1
     assert "lacks the permission Events:GetEvents" in lacking[0]
 

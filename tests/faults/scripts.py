@@ -16,7 +16,7 @@ from typing import Any
 import armoflow
 from tests.processes import running
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ROOT = str(Path(armoflow.__file__).parents[1])
 
 

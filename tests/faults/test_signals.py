@@ -238,7 +238,7 @@ def test_ctrl_c_counts_at_any_moment(place: Place, phase: str) -> None:
         time.sleep(moment)
         process.send_signal(signal.SIGINT)
         try:
-            output, errors = process.communicate(timeout=PATIENCE)
+            output, errors = process.communicate(timeout=PATIENCE / 3)
         except subprocess.TimeoutExpired as late:
             # Python itself loses one that comes in a callback of a garbage or an import lock.
             assert b"Exception ignored in" in (late.stderr or b""), late.stderr
