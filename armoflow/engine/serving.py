@@ -164,11 +164,11 @@ async def _live(
     try:
         # A reader that has gone is no reason to fail: it shows by the descriptor.
         with contextlib.suppress(BrokenPipeError):
-            print(f"ready: {server.address.url}", flush=True)
+            _announce(f"ready: {server.address.url}")
             if server.web is not None:
-                print(f"web: {server.web.url}", flush=True)
+                _announce(f"web: {server.web.url}")
             if server.metrics_url:
-                print(f"metrics: {server.metrics_url}", flush=True)
+                _announce(f"metrics: {server.metrics_url}")
         with _beside(companion and companion(server.address.url), server.options.environment):
             return await _serve(server, told, alive, tell)
     finally:
@@ -230,7 +230,22 @@ def _say(error: BaseException | None, alive: int | None, tell: Callable[[str], N
         tell(str(error))
     if alive is not None:
         with contextlib.suppress(OSError):
-            print("failed: " + " ".join(str(error).splitlines()), flush=True)
+            _announce("failed: " + " ".join(str(error).splitlines()))
+
+
+def _announce(line: str) -> None:
+    """Say a line on the standard output, whose reader is mostly a program.
+
+    Paths are what the file system has, in whatever encoding Python would print.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        content = os.fsencode(line)
+    except UnicodeEncodeError:  # of what is in no path
+        content = line.encode("ascii", "backslashreplace")
+    sys.stdout.buffer.write(content + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, alive: int, told: asyncio.Event) -> None:

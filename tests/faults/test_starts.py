@@ -54,6 +54,15 @@ def test_odd_temporary_directories(tmp_path: Path, name: str) -> None:
     check(Place(directory), tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+def test_standard_streams_in_odd_encodings(tmp_path: Path, encoding: str) -> None:
+    """What an engine tells its client is no text of the user's."""
+    directory = tmp_path / "ünï→"
+    directory.mkdir()
+    place = Place(directory)
+    check(place, tmp_path, env={**place.environment, "PYTHONIOENCODING": encoding}, text=False)
+
+
 def test_a_temporary_directory_that_is_named_oddly(place: Place, tmp_path: Path) -> None:
     """By a link, from where the process is, with a slash at its end."""
     (tmp_path / "link").symlink_to(place.directory)
