@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from armoflow.cache.fingerprints import key_of
 from armoflow.client.future import Future
 from armoflow.client.put import Put, check_owner
+from armoflow.client.streams import tell
 from armoflow.codec.envelope import Slot, unpack_cells
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
@@ -42,12 +43,12 @@ def open_index(endpoint: str | None, state: Path | None) -> Index:
     if endpoint is not None:
         return Index(path_of(endpoint), endpoint)
     global _told  # noqa: PLW0603 - said once in a process
-    if not _told and sys.stderr is not None:
+    if not _told:
         _told = True
-        print(
+        tell(
+            sys.stderr,
             "armoflow: cached values go with this client's private engine: to keep them, say "
             "Client(state='./state')",
-            file=sys.stderr,
         )
     return Index(None)
 

@@ -5,7 +5,6 @@ An engine of its own starts first of all: what a client needs besides is importe
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from armoflow.client.client_options import (
     find_state,
     is_dry,
     make_client_options,
-    refuse_inside_task,
+    refuse_where_none_can_run,
     script_name,
 )
 from armoflow.client.engine_start import EngineStart
@@ -48,6 +47,7 @@ from armoflow.option_values import check_flag
 from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 from armoflow.protocol.settings import PayloadMode
+from armoflow.system.process_end import AtEnd
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -197,7 +197,7 @@ class Client:
 
             self._backend = LocalBackend(self, defaults)
         else:
-            refuse_inside_task()
+            refuse_where_none_can_run()
             if extensions is None:
                 extensions = extensions_of_environment()
             found = find_engine(endpoint, connection, workers, directory)
@@ -225,7 +225,7 @@ class Client:
             from armoflow.client.dry_run import DryRunBackend
 
             self._backend = DryRunBackend(self, self._backend)
-        atexit.register(self.close)  # before the loop and the private engine end
+        self._at_end = AtEnd(self.close)  # before the loop and the private engine end
 
     # --- running graphs -------------------------------------------------------------------------
 
@@ -724,7 +724,7 @@ class Client:
         """Cancel what runs, end the session and the private engine; may be called again."""
         if not self.closed and self._process == os.getpid():
             self.closed = True
-            atexit.unregister(self.close)
+            self._at_end.cancel()
             self._backend.close()
 
     def __enter__(self) -> Client:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from armoflow import config
+from armoflow.client.streams import tell
 from armoflow.codec.clipping import clip
-from armoflow.errors import GraphError, OptionError, shown
+from armoflow.errors import ClientClosedError, GraphError, OptionError, shown
 from armoflow.foreign_options import FOREIGN_OPTIONS
 from armoflow.graph.context import INSIDE_TASK, find_current
 from armoflow.option_values import MOST
@@ -23,6 +24,7 @@ from armoflow.protocol.settings import (
     ConnectionSettings,
     PayloadMode,
 )
+from armoflow.system.process_end import is_ending
 
 _told: set[str] = set()
 """Lines about the engine that this process has printed."""
@@ -251,9 +253,9 @@ def _tell(settings: ConnectionSettings) -> None:
 
 
 def _tell_once(where: str) -> None:
-    if where not in _told and sys.stderr is not None:
+    if where not in _told:
         _told.add(where)
-        print(f"armoflow: {where}", file=sys.stderr)
+        tell(sys.stderr, f"armoflow: {where}")
 
 
 def extensions_of_environment() -> bool:
@@ -268,12 +270,21 @@ def extensions_of_environment() -> bool:
     return value != "0"
 
 
-def refuse_inside_task() -> None:
+def refuse_where_none_can_run() -> None:
     """A client inside a task would wait for workers, of which its own task holds one.
+
+    One that is made when the interpreter ends has no thread to run in.
 
     Raises:
         GraphError: If this is called by a running task.
+        ClientClosedError: If it is too late.
     """
+    if is_ending():
+        raise ClientClosedError(
+            "this process is ending, and no client can be started in it any more: compute before "
+            "the program's end. A function of atexit can use a client that was started before the "
+            "function was registered"
+        )
     if find_current() is INSIDE_TASK:
         raise GraphError(
             "a Client inside a task would keep its worker waiting: return the Delayed instead, and "

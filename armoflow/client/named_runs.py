@@ -28,6 +28,7 @@ from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.renewing import lost
 from armoflow.client.run_again import RunAgain
 from armoflow.client.run_references import NO_SESSION, RunReferences
+from armoflow.client.streams import tell
 from armoflow.client.validate import Survey
 from armoflow.codec.container import Buffer
 from armoflow.codec.seal import new_key
@@ -78,7 +79,7 @@ class LeavingFuture(Future[Any]):
         if not self.done():
             names = self.client.detach()
             left = ", ".join(f"armoflow attach {shlex.quote(name)}" for name in names)
-            print(f"armoflow: left to the engine; to wait for it: {left}", file=sys.stderr)
+            tell(sys.stderr, f"armoflow: left to the engine; to wait for it: {left}")
             raise SystemExit(0)
         return super().exception(timeout)
 

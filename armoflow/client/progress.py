@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from armoflow.client.streams import cell_of, is_notebook, is_terminal, write
+from armoflow.client.streams import GONE, cell_of, is_notebook, is_terminal, write
 from armoflow.orchestrator.tally import Count
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ class Display:
         self._owner: Waiting | None = None
         self._begun = time.monotonic()
         self._used = False
+        self._gone = False  # who watched: the terminal was closed, the program goes on
         self._bars: Bars | None = None
         self._lasting: tuple[float, Bars] | None = None  # of a notebook, and of which row of waits
         self._closer: threading.Thread | None = None
@@ -222,8 +224,8 @@ class Display:
 
     def show(self, waiting: Waiting) -> None:
         """Draw what is so now, for the first that waits."""
-        with self._lock:
-            if self._owner is None:
+        with self._lock, self._while_watched():
+            if self._owner is None and not self._gone:
                 self._owner, self._bars = waiting, self._bars or self._start()
             if self._owner is waiting and self._bars is not None:
                 begun = time.monotonic()
@@ -307,9 +309,22 @@ class Display:
     def _close(self) -> None:
         bars, self._bars = self._bars, None
         if bars is not None:
-            if self._lasting is not None:  # it stays as it is now
-                self._draw(bars)
-            bars.close()
+            with self._while_watched():
+                if self._lasting is not None:  # it stays as it is now
+                    self._draw(bars)
+                bars.close()
+
+    @contextmanager
+    def _while_watched(self) -> Iterator[None]:
+        """Nothing is shown any more once that fails: the work does not depend on it."""
+        try:
+            yield
+        except GONE:
+            self._gone = True
+            bars, self._bars = self._bars, None
+            if bars is not None:
+                with suppress(*GONE):
+                    bars.close()
 
     def _start(self) -> Bars:
         self._used = True

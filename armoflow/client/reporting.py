@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from armoflow.client.streams import is_notebook
+from armoflow.client import streams
 from armoflow.errors import ArmoflowError, OptionError, shown
 from armoflow.protocol.settings import ConnectionSettings
 
@@ -101,6 +101,6 @@ def _aside(call: Callable[[], T]) -> T:
 
 def tell(text: str) -> None:
     """Say a line at the end: on the standard error, in a notebook among what is shown."""
-    stream = sys.stdout if is_notebook(sys.stdout) else sys.stderr
-    if text and stream is not None:
-        print(text, file=stream)
+    stream = sys.stdout if streams.is_notebook(sys.stdout) else sys.stderr
+    if text:
+        streams.tell(stream, text)

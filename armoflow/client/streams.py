@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+
+GONE = (OSError, ValueError)
+"""What is raised where nobody reads a standard stream any more, or the program has closed it."""
 
 
 def is_notebook(stream: Any) -> bool:
@@ -34,3 +38,10 @@ def write(stream: Any, text: str) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(text.encode(encoding, "replace").decode(encoding, "replace"))
         stream.flush()
+
+
+def tell(stream: Any, text: str) -> None:
+    """Say a line, if there is a stream and somebody reads it: the program goes on without."""
+    if stream is not None:
+        with suppress(*GONE):
+            print(text, file=stream)

@@ -71,10 +71,12 @@ class TerminalBars:
         from rich.file_proxy import FileProxy
 
         found = sys.stdout, sys.stderr
-        self._bars.stop()
-        for name, stream in zip(("stdout", "stderr"), found, strict=True):
-            if not isinstance(stream, FileProxy):
-                setattr(sys, name, stream)
+        try:
+            self._bars.stop()
+        finally:
+            for name, stream in zip(("stdout", "stderr"), found, strict=True):
+                if not isinstance(stream, FileProxy):
+                    setattr(sys, name, stream)
 
     def _row(self, name: str) -> TaskID:
         row = self._rows.get(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -36,10 +35,11 @@ def arrivals() -> str:
         return _named
     with _lock:
         if _own is None:
-            from armoflow.system.temporary import TemporaryDirectory  # children go without
+            from armoflow.system.process_end import AtEnd  # children go without
+            from armoflow.system.temporary import TemporaryDirectory
 
             _own = TemporaryDirectory()
-            atexit.register(_remove)
+            AtEnd(_remove)
     return str(_own.path)
 
 

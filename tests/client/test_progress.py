@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import io
 import os
 import pty
@@ -42,9 +43,14 @@ ERASED = "\x1b[2K"
 class Screen:
     """A terminal, and work that goes on."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        patience: float = 0.0,
+        file: io.StringIO | None = None,
+    ) -> None:
         monkeypatch.setattr(progress, "PATIENCE", patience)
-        self.file = io.StringIO()
+        self.file = file or io.StringIO()
         self.counts: dict[str, Count] = {}
         self.reason = ""
         console = Console(file=self.file, force_terminal=True, width=100)
@@ -117,6 +123,40 @@ def test_bars_go_when_no_wait_follows(monkeypatch: pytest.MonkeyPatch) -> None:
         with Waiting(screen.display):
             screen.read()
         assert ERASED in screen.read()
+
+
+class ClosedTerminal(io.StringIO):
+    """One that was closed under a program that goes on, as after ``disown``."""
+
+    error: Exception | None = None
+
+    def write(self, text: str) -> int:
+        if self.error is not None:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "gone"), ValueError("closed")])
+def test_who_waits_is_not_told_that_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, begun: bool
+) -> None:
+    screen = Screen(monkeypatch, file=(file := ClosedTerminal()))
+    streams = sys.stdout, sys.stderr
+    screen.counts["load"] = Count(planned=12, ended=3)
+    if begun:
+        with Waiting(screen.display) as waiting:
+            waiting.tick()
+        assert "3/12" in screen.read()
+    file.error = error
+    for _ in range(2):
+        screen.display.due = 0.0
+        with Waiting(screen.display) as waiting:
+            waiting.tick()
+    screen.display.close()
+    assert (sys.stdout, sys.stderr) == streams
+    monkeypatch.setattr(sys, "stderr", file)
+    tell("the last line")
 
 
 def test_a_short_wait_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
