@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from armoflow.codec.bare import arguments_of, attribute, traceback_of
-from armoflow.codec.modules import MAIN
+from armoflow.system.importing import MAIN
 
 _TEXT = "<string>"
 """The file of code that ``eval`` and ``exec`` run."""

@@ -7,8 +7,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from armoflow.codec.modules import MAIN, is_user_module
-from armoflow.codec.references import content_of, is_importable, is_reachable
+from armoflow.codec.modules import is_user_module
+from armoflow.codec.references import content_of, is_reachable
+from armoflow.system.importing import MAIN, is_importable
 
 _METHODS = (types.FunctionType, classmethod, staticmethod, property)
 _CONSTANT = frozenset(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from armoflow.codec.class_parts import find_parts
-from armoflow.codec.modules import MAIN
+from armoflow.system.importing import MAIN
 
 _REMEMBERED = 256  # classes by value whose pickles are kept
 

@@ -28,18 +28,18 @@ from typing import Any
 
 from armoflow import config
 from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
-from armoflow.codec.modules import DELETED, MAIN, ModuleBundle, ModuleSource
+from armoflow.codec.modules import DELETED, ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
 from armoflow.codec.pickling import explain_failure
 from armoflow.codec.references import (
     code_imports,
     content_of,
     is_dispatcher,
-    is_importable,
     is_reachable,
 )
 from armoflow.codec.usage import METHODS, WIDEST, Binding, Usage, find_usage, is_own
 from armoflow.errors import SerializationError
+from armoflow.system.importing import MAIN, is_importable
 
 _REMEMBERED = 4096  # callables whose usage is kept
 _REMEMBERED_WITH_VALUES = 16  # of those that hold values of their own, which may be large

@@ -22,6 +22,7 @@ import msgpack
 
 from armoflow.codec.syntax import parse
 from armoflow.errors import EnvelopeError
+from armoflow.system.importing import MAIN, RUN_PATH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,6 @@ _FORMAT = 2
 _PATHS = "surrogatepass"
 """How texts are encoded: paths may be no UTF-8, and Python then has lone surrogates in them."""
 
-MAIN = frozenset({"__main__", "__mp_main__"})
 IMPORTERS = frozenset({"import_module", "__import__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -84,7 +84,7 @@ def is_user_module(name: str) -> bool:
 
 def _search(name: str) -> bool:
     top = name.partition(".")[0]
-    if name in MAIN or top in _foreign or (top != name and _find(top) is None):
+    if name in MAIN or name == RUN_PATH or top in _foreign or (top != name and _find(top) is None):
         return False
     found = _find(name)
     if found is None:

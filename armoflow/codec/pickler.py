@@ -23,16 +23,16 @@ from armoflow.codec.classes import (
     note_class,
     pickle_class,
 )
-from armoflow.codec.modules import MAIN, is_user_module
+from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import (
     code_imports,
     find_wrapped,
     globals_by_text,
     is_dispatcher,
-    is_importable,
     is_reachable,
     load_wrapped,
 )
+from armoflow.system.importing import MAIN, is_importable
 
 PROTOCOL = 5
 

@@ -14,23 +14,10 @@ from typing import Any
 
 import cloudpickle
 
-from armoflow.codec.modules import IMPORTERS, MAIN, absolute_name, parents_of
+from armoflow.codec.modules import IMPORTERS, absolute_name, parents_of
+from armoflow.system.importing import MAIN, is_importable
 
 _LONGEST_CHAIN = 16  # decorators on one function
-
-
-def is_importable(name: str | None) -> bool:
-    """Whether another process can import a module that this process has under this name."""
-    if name is None or name in MAIN:
-        return False
-    module = sys.modules.get(name)
-    if module is None:
-        return False
-    return (
-        getattr(module, "__spec__", None) is not None
-        or getattr(module, "__file__", None) is not None
-        or name in sys.builtin_module_names
-    )
 
 
 def is_reachable(value: Any) -> bool:

@@ -34,14 +34,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from armoflow.codec.modules import MAIN, is_user_module, parents_of
+from armoflow.codec.modules import is_user_module, parents_of
 from armoflow.codec.references import (
     code_imports,
     content_of,
-    is_importable,
     names_and_texts,
     words_of_code,
 )
+from armoflow.system.importing import MAIN, is_importable
 
 _NO_NAMES: tuple[str, ...] = ()
 _MISSING = object()

@@ -41,6 +41,7 @@ from armoflow.options import (
     make_options,
     merge_options,
 )
+from armoflow.system.importing import is_importable
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -181,8 +182,8 @@ class BaseTask(Generic[P, R_co]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         name = getattr(self, "__qualname__", "")
         module = getattr(self, "__module__", None)
-        if module != "__main__" and _find(module, name) is self:
-            return name  # importable: by reference, as functions are
+        if is_importable(module) and _find(module, name) is self:
+            return name  # by reference, as functions are
         return self.reduce_by_value()
 
     def reduce_by_value(self) -> tuple[Any, ...]:

@@ -18,12 +18,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from armoflow import config
 from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_function
 from armoflow.codec.live import LiveState
-from armoflow.codec.modules import MAIN
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.references import uses_nothing
 from armoflow.orchestrator.package_versions import NamedPackages
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.shared_data import SharedData
+from armoflow.system.importing import MAIN
 
 
 class _Piece:

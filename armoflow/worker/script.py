@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, Protocol
 
 from armoflow.codec.classes import loaded_class
 from armoflow.codec.installed import InstalledModules
-from armoflow.codec.modules import MAIN, Bundle
+from armoflow.codec.modules import Bundle
+from armoflow.system.importing import MAIN
 
 _NAME = "__main__"
 _REDUCTION = "multiprocessing.reduction"

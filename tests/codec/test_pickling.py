@@ -368,6 +368,20 @@ def test_a_module_made_by_hand_travels_by_value(monkeypatch):
     assert pickle.loads(data)(3) == 7
 
 
+@pytest.mark.parametrize(("name", "file"), [("made_by_hand", None), ("<run_path>", "script.py")])
+def test_a_task_of_a_module_that_cannot_be_imported_travels_by_value(monkeypatch, name, file):
+    """As the tasks that a graph is made of in a task; the second is a script that runpy runs."""
+    module = types.ModuleType(name)
+    if file is not None:
+        module.__file__ = file
+    code = "from armoflow import task\n@task\ndef f(x):\n    return g.local(x) + 1\n"
+    exec(code + "@task\ndef g(x):\n    return 2 * x\n", vars(module))
+    monkeypatch.setitem(sys.modules, name, module)
+    data = dumps_whole(module.f)
+    monkeypatch.delitem(sys.modules, name)
+    assert pickle.loads(data).local(3) == 7
+
+
 # --- scalars --------------------------------------------------------------------------------------
 
 

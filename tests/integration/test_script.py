@@ -192,3 +192,36 @@ def test_a_name_that_is_made_up_is_told_where_it_is_missed(client: Client, body:
     exec(f"def look(): return {body}", scope)
     error = client.submit(task(scope["look"])()).exception()  # type: ignore[arg-type]
     assert "if the script defines 'two', it did not travel" in str(error.__cause__)  # type: ignore[union-attr]
+
+
+RUN_BY_RUNPY = """
+from dataclasses import dataclass
+from armoflow import Client, task
+
+FACTOR = 2
+
+@dataclass
+class Point:
+    x: int
+
+def moved(point): return Point(FACTOR * point.x)
+
+@task
+def move(point): return moved(point)
+
+@task
+def parent(point): return move(move(point))
+
+with Client(workers=1) as client:
+    FACTOR = 3
+    print(client.compute(parent(Point(1))) == Point(9), client.compute(move.map([Point(2)])))
+"""
+
+
+def test_a_script_that_runpy_runs_is_one(tmp_path: Path) -> None:
+    """Its name is none to import it by, with which a worker would run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(RUN_BY_RUNPY)
+    command = [sys.executable, "-c", f"import runpy; runpy.run_path({str(script)!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "True [Point(x=6)]\n", done.stderr
