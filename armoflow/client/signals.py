@@ -96,6 +96,7 @@ def _end_all(number: int, frame: FrameType | None) -> None:
         _thread.start_new_thread(end, ())
         done.acquire(timeout=ENDING_SECONDS)
     os.kill(os.getpid(), number)
+    os._exit(128 + number)  # the first process of a container does not die of signals
 
 
 _masks: dict[int, set[signal.Signals]] = {}

@@ -23,6 +23,7 @@ from armoflow.errors import ArmoflowError, EngineError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.descriptors import require_files
 from armoflow.system.ending import ending_at_once, watch_signals
+from armoflow.system.first_process import bury_adopted
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
 from armoflow.system.meeting import leave
@@ -126,6 +127,7 @@ async def _run(
         return EXIT_USAGE
     reload = None if options.access.users_file is None else server.reload_users
     told = watch_signals(options.address.remove_socket, hangup=reload)
+    bury_adopted()
     if alive is not None:
         _watch_parent(asyncio.get_running_loop(), alive, told)
     if stays:

@@ -37,7 +37,7 @@ def descendants_of(pid: int) -> list[int]:
     found = []
     parents = [pid]
     while parents:
-        children = _children_of(parents.pop())
+        children = children_of(parents.pop())
         parents += children
         found += children
     return found
@@ -73,13 +73,23 @@ def _marked(mark: str) -> Iterator[int]:
             yield pid
 
 
-def _children_of(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
+    """The processes that a process is the parent of, by birth or because they lost theirs."""
     children: list[int] = []
     with suppress(OSError):  # it ends just now
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
             with open(f"/proc/{pid}/task/{thread}/children") as file:  # noqa: PTH123
                 children += map(int, file.read().split())
     return children
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, and its parent has not waited for it."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:  # it is gone
+        return False
 
 
 def _processes() -> list[int]:

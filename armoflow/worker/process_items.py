@@ -468,6 +468,40 @@ def _set_event_loops(value: Any) -> None:
     events._set_running_loop(running)
 
 
+_MOST_ADOPTED = 100
+"""Processes that have ended and nobody waits for: a system has room for some thousands."""
+
+
+def _adopted() -> int:
+    """How many there are that tasks have left to themselves, if they are many."""
+    wait = getattr(os, "waitid", None)
+    if wait is None:  # macOS, where this process adopts none
+        return 0
+    try:
+        if wait(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return 0
+    except ChildProcessError:
+        return 0
+    # Imported here: mostly there is none.
+    from armoflow.system.descendants import children_of, has_ended
+
+    children = children_of(os.getpid())
+    return sum(map(has_ended, children)) if len(children) >= _MOST_ADOPTED else 0
+
+
+def _give_up(_: object) -> None:
+    """Which of them are the user's to wait for, nobody can tell: they go with the process.
+
+    Raises:
+        RuntimeError: If there are too many.
+    """
+    count = _adopted()
+    if count >= _MOST_ADOPTED:
+        raise RuntimeError(
+            f"{count} processes that it started have ended, and nobody waits for them"
+        )
+
+
 # --- all of it -----------------------------------------------------------------------------------
 
 
@@ -545,5 +579,8 @@ def all_items(owner: int) -> ProcessItems:
             Item(_share, _set_share),
             Item(_user, _set_user),
         ],
-        rarely=[Item(functions.read, functions.write)],
+        rarely=[
+            Item(functions.read, functions.write),
+            Item(lambda: _adopted() >= _MOST_ADOPTED, _give_up),
+        ],
     )

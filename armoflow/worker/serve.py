@@ -28,6 +28,7 @@ from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.descriptors import require_files
 from armoflow.system.disk_faults import describe
 from armoflow.system.ending import Ending, watch_signals
+from armoflow.system.first_process import bury_adopted
 from armoflow.system.grants import granted
 from armoflow.system.guardian import Guardian
 from armoflow.system.printer import Printer
@@ -200,6 +201,7 @@ async def _main(
     addresses: Addresses, grace: float, written: Callable[[Sequence[Passage]], None]
 ) -> int:
     told = watch_signals(addresses.remove_worker_socket)
+    bury_adopted()
     try:
         asyncio.get_running_loop().set_default_executor(Threads(None, "armoflow"))
         await serve(addresses, told, grace=grace, written=written)

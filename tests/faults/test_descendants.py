@@ -113,6 +113,29 @@ def test_those_of_a_task_that_ended_well_stay_as_long_as_its_process(tmp_path: P
             wait_for_ends(pids)
 
 
+@task
+def leave_ended(count: int) -> int:
+    """Start processes that lose their parent at once, and end."""
+    left = f"for n in $(seq {count}); do (true &); done"
+    subprocess.run(["sh", "-c", left], check=True)
+    wait_for(
+        lambda: sum(map(descendants.has_ended, descendants.children_of(os.getpid()))) >= count,
+        "they are not adopted",
+    )
+    return os.getpid()
+
+
+def test_a_process_that_has_adopted_many_is_replaced(engine: Up) -> None:
+    """They are counted until it ends, and a container may have some hundreds of processes."""
+    with Client(engine.endpoint) as client:
+        few = client.compute(leave_ended(5))
+        assert client.compute(task(len)("more")) == 4
+        assert alive(few)
+        many = client.compute(leave_ended(100))
+        wait_for(lambda: not alive(many), "it is not replaced")
+        assert client.compute(task(len)("more")) == 4
+
+
 def test_with_an_engine_that_is_killed(tmp_path: Path) -> None:
     marked = [kind for kind in KINDS if "without environment" not in kind]
     for arguments in (EMBEDDED, STOCK):
