@@ -6,14 +6,17 @@ their parent: it has to wait for them, or they are counted for ever.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from armoflow.system.descendants import children_of, has_ended
+
+if TYPE_CHECKING:
+    import asyncio
 
 _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -41,6 +44,8 @@ def _die(number: int, frame: FrameType | None) -> None:
 def bury_adopted() -> None:
     """Wait for adopted processes that have ended, now and then; in the event loop."""
     if is_first():
+        import asyncio  # commands begin with this module
+
         _bury(asyncio.get_running_loop(), set())
 
 
