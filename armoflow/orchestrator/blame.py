@@ -148,6 +148,11 @@ class Blame:
                 f"{root._gone} is gone: it was deleted, or kept for too short a time by the "
                 "cluster; or its task failed, and why cannot be seen"
             )
+        elif status == "completed":
+            error = DataLostError(
+                f"what task {root.name!r} made is gone: the task ended well, and its data was "
+                "deleted since, or its session ended"
+            )
         elif root._lacks:
             text = f"{root._lacks}, which task {root.name!r} needs, is gone: {text}"
             error = DataLostError(f"{text}{_where(failure)}")

@@ -24,6 +24,13 @@ def test_inputs_without_data_are_told_as_such(text: str) -> None:
     assert isinstance(error.__cause__, RemoteTraceback)
 
 
+def test_a_value_of_a_task_that_ended_well_was_deleted_since() -> None:
+    """As who attaches to a run finds whose values somebody deletes."""
+    error = Blame("step", failure=Failure("task-1", "completed", "")).exception(b"")
+    assert isinstance(error, DataLostError)
+    assert str(error).startswith("what task 'step' made is gone: the task ended well")
+
+
 def test_the_results_that_lack_are_named_with_their_tasks() -> None:
     def told(text: str, *needs: tuple[str, str]) -> str:
         failure = Failure("task-1", "error", text)
