@@ -260,6 +260,10 @@ class ChangedArgumentWarning(UserWarning):
     """A task has changed an argument in place: with ``local=True`` it is told which, and where."""
 
 
+class LeftBehindWarning(UserWarning):
+    """Something that a task uses is another here than where it runs, and does not travel."""
+
+
 class RemoteTaskError(TaskError):
     """Stands for a remote exception whose type cannot be rebuilt here; ``type_name`` names it."""
 

@@ -53,6 +53,8 @@ def _at(index: int) -> str:
 
 
 def _dtype(dtype: Any) -> RuleResult:
+    if dtype.subdtype is not None:
+        return Parts("subarray dtype", list(dtype.subdtype))
     if dtype.names is None:
         return text_digest("dtype", dtype.str, dtype.name)
     fields = [dtype.fields[name][0] for name in dtype.names]

@@ -27,6 +27,9 @@ _JUMPS: Final = frozenset(
 )
 _ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"})
 _GLOBAL: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_ASSIGNS: Final = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"})
+_CELL: Final = frozenset({"LOAD_CLOSURE", "LOAD_FAST", "LOAD_FAST_BORROW"})
+"""What gives a variable to a nested function; a function's own use of it is another instruction."""
 _UNSAID: Final = frozenset({"__doc__", "__firstlineno__", "__static_attributes__"})
 _READS_NAMES: Final = frozenset({"locals", "vars", "eval", "exec", "dir"})
 """With these, code may see what its locals are called."""
@@ -51,11 +54,15 @@ class CodeShape(NamedTuple):
     Attributes:
         digest: Of all but what global names stand for.
         globals: The global names, as they are numbered in it; of nested code, too.
+        free: The names of what it closes over, as they are numbered in it.
+        assigned: Names to which it assigns where others may see it: of globals and attributes.
         lines: The instructions as text.
     """
 
     digest: bytes
     globals: tuple[str, ...]
+    free: tuple[str, ...]
+    assigned: frozenset[str]
     lines: tuple[str, ...]
 
 
@@ -99,10 +106,14 @@ class _BytecodeReader:
         self._arguments = code.co_varnames[:count]
         self._locals = {name: number for number, name in enumerate(self._arguments)}
         self._globals: dict[str, int] = {}
+        self._assigned: set[str] = set()
+        self._own: frozenset[str] = frozenset()
 
     def read(self) -> CodeShape:
         code = self._code
-        steps = [self._token(step) for step in _numbered(_steps(code))]
+        found = _numbered(_steps(code))
+        self._own = frozenset(step.value for step in found if step.name == "STORE_NAME")
+        steps = [self._token(step) for step in found]
         head = (
             code.co_name,
             code.co_argcount,
@@ -113,24 +124,34 @@ class _BytecodeReader:
         )
         digest = digest_of(b"code", marshal.dumps((head, steps), _MARSHAL))
         lines = [f"{code.co_name}({', '.join(self._arguments)})", *map(_line, steps)]
-        return CodeShape(digest, tuple(self._globals), tuple(lines))
+        free = sorted(code.co_freevars, key=lambda name: self._locals.get(name, len(self._locals)))
+        assigned = frozenset(self._assigned)
+        return CodeShape(digest, tuple(self._globals), tuple(free), assigned, tuple(lines))
 
     def _token(self, step: _Step) -> tuple[Any, ...]:
         kind, value = step.kind, step.value
         if kind == "constant":
             value = self._constant(value)
-        elif kind == "local" and not self._by_name:
-            value = self._locals.setdefault(value, len(self._locals))
+        elif kind == "local":
+            value = self._local(value)
         elif kind == "global":
-            value = self._globals.setdefault(value, len(self._globals))
+            number = self._globals.setdefault(value, len(self._globals))
+            # The body of a class sees its own names first.
+            value = [number, value] if value in self._own else number
+        elif step.name in _ASSIGNS:
+            self._assigned.add(value)
         return step.name, kind, value, step.next
+
+    def _local(self, name: str) -> Any:
+        return name if self._by_name else self._locals.setdefault(name, len(self._locals))
 
     def _constant(self, value: Any) -> Any:
         if not isinstance(value, types.CodeType):
             return _constants().digest(value)
         inner = shape_of(value)
         names = [self._globals.setdefault(name, len(self._globals)) for name in inner.globals]
-        return inner.digest, names
+        self._assigned |= inner.assigned
+        return inner.digest, names, [self._local(name) for name in inner.free]
 
 
 @functools.cache
@@ -202,6 +223,8 @@ def _argument(instruction: dis.Instruction, code: types.CodeType) -> tuple[str, 
     if opcode in dis.hasname:
         return "global" if name in _GLOBAL else "name", instruction.argval
     if opcode in dis.haslocal or opcode in dis.hasfree:
+        if name in _CELL and instruction.argval in (*code.co_cellvars, *code.co_freevars):
+            return "closure", None  # in the order of their names: the nested code says which
         return "local", instruction.argval
     if opcode in _JUMPING:
         return "", None

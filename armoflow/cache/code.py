@@ -24,12 +24,13 @@ from typing import Any
 from armoflow.cache.bytecode import CodeShape, shape_of
 from armoflow.cache.key_parts import CodeParts, CodePiece
 from armoflow.cache.unloaded_modules import SourceText, source_digests
-from armoflow.cache.value_keys import described, make_walk
+from armoflow.cache.value_keys import described, make_walk, task_parts
 from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest
+from armoflow.codec.ancestry import registered_with
 from armoflow.codec.modules import is_user_module
-from armoflow.codec.references import code_imports, content_of, is_dispatcher
+from armoflow.codec.references import code_imports, content_of, is_dispatcher, names_and_texts
 from armoflow.codec.usage import METHODS, is_own, names_in, names_there
-from armoflow.graph.task import BaseTask
+from armoflow.graph.task import BaseTask, MultiTask, Task
 from armoflow.system.packages import origin, package_of
 
 _TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
@@ -38,10 +39,9 @@ _TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFuncti
 _DERIVED = frozenset(
     {
         *("__doc__", "__module__", "__qualname__", "__dict__", "__weakref__", "__annotations__"),
-        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "__match_args__"),
-        *("__dataclass_fields__", "__dataclass_params__", "__parameters__", "__orig_bases__"),
+        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
+        *("__dataclass_fields__", "__dataclass_params__", "__parameters__"),
         *("__annotate__", "__annotate_func__", "__annotations_cache__", "__slotnames__"),
-        *("_abc_impl", "__subclasshook__"),
         # Of pydantic: what it makes of the fields and methods, which count, names addresses.
         *("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__"),
         *("__pydantic_decorators__", "__pydantic_parent_namespace__", "__signature__"),
@@ -58,6 +58,7 @@ class CodeKey:
         digest: The key.
         pieces: What each function, class and global says itself, by name.
         packages: Installed packages that it uses, as ``name version``.
+        replaces: It may return a graph in which something says ``on_failure=``.
     """
 
     def __init__(
@@ -66,10 +67,13 @@ class CodeKey:
         pieces: dict[str, bytes],
         packages: tuple[str, ...],
         values: dict[str, Any],
+        *,
+        replaces: bool,
     ) -> None:
         self.digest = digest
         self.pieces = pieces
         self.packages = packages
+        self.replaces = replaces
         self._values = values
 
     @functools.cached_property
@@ -144,7 +148,9 @@ class _CodeReader:
     """Reads one callable's code."""
 
     def __init__(self) -> None:
-        self._walk = make_walk(self._refer, replace=_by_type)
+        rules = dict.fromkeys((Task, MultiTask), self._task)
+        self._walk = make_walk(self._refer, rules, replace=_by_type)
+        self._replaces = False
         self._names: dict[int, str] = {}
         self._taken: Counter[str] = Counter()
         self._pending: deque[tuple[str, Any]] = deque()
@@ -152,6 +158,8 @@ class _CodeReader:
         self._said: dict[str, bytes] = {}  # what pieces say themselves
         self._whole: dict[str, bytes] = {}  # the same with what their globals stand for
         self._values: dict[str, Any] = {}
+        self._assigned: set[str] = set()  # names to which a piece assigns
+        self._read: dict[str, tuple[str, ...]] = {}  # of each function, the globals that it reads
 
     def read(self, root: Any) -> CodeKey:
         if isinstance(root, types.ModuleType):
@@ -164,9 +172,22 @@ class _CodeReader:
             else:
                 self._function(name, value)
         packages = tuple(sorted(self._packages))
-        pieces = [text_digest(name, self._whole[name].hex()) for name in sorted(self._whole)]
+        pieces = [
+            text_digest(name, self._whole[name].hex(), *self._rebound(name))
+            for name in sorted(self._whole)
+        ]
         key = digest_of(digest, text_digest("packages", *packages), *pieces)
-        return CodeKey(key, dict(sorted(self._said.items())), packages, self._values)
+        said = dict(sorted(self._said.items()))
+        return CodeKey(key, said, packages, self._values, replaces=self._replaces)
+
+    def _rebound(self, piece: str) -> Iterator[str]:
+        """Names of the globals that a function reads and others may assign to.
+
+        What they stand for now does not say which they are.
+        """
+        for number, name in enumerate(self._read.get(piece, ())):
+            if name in self._assigned:
+                yield f"{number} {name}"
 
     # --- references -------------------------------------------------------------------------------
 
@@ -182,6 +203,10 @@ class _CodeReader:
             return self._own("class", value.__module__, value)
         self._note(value.__module__)
         return text_digest("class", *origin(str(value.__module__)), value.__qualname__)
+
+    def _task(self, task: BaseTask[..., Any]) -> RuleResult:
+        self._replaces = self._replaces or task.task_options.replaces
+        return task_parts(task)
 
     def _module(self, name: str) -> bytes:
         if is_user_module(name):
@@ -210,9 +235,14 @@ class _CodeReader:
 
     def _function(self, name: str, function: types.FunctionType) -> None:
         shape = shape_of(function.__code__)
+        self._assigned |= shape.assigned
+        self._replaces = self._replaces or "on_failure" in names_and_texts(function.__code__)[1]
+        self._read[name] = shape.globals
         attributes = {key: part for key, part in vars(function).items() if key != "__wrapped__"}
         wrapped = vars(function).get("__wrapped__")
-        own = [function.__defaults__, function.__kwdefaults__, function.__closure__]
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        closure = [cells[free] for free in shape.free]
+        own = [function.__defaults__, function.__kwdefaults__, closure]
         said = self._walk.digest(Parts("function", [shape.digest, *own, attributes, wrapped]))
         names, data = self._globals(function, shape)
         used = self._modules(function, shape)
@@ -225,7 +255,8 @@ class _CodeReader:
         """What global names stand for: what says itself what it is, and data."""
         scope = function.__globals__
         names, data = [], []
-        for name in shape.globals:
+        places = []  # of the data among the others
+        for number, name in enumerate(shape.globals):
             if name not in scope:
                 names.append(text_digest("builtin", name))
                 continue
@@ -234,8 +265,9 @@ class _CodeReader:
                 names.append(digest)
             else:
                 data.append(digest)
+                places.append(str(number))
                 self._show(scope.get("__name__") or "", name, scope[name], digest)
-        return names, data
+        return [*names, text_digest("places", *places)], data
 
     def _show(self, module: str, name: str, value: Any, digest: bytes) -> None:
         piece = f"global {module}:{name}"
@@ -289,7 +321,7 @@ class _CodeReader:
 
     def _class(self, name: str, cls: type) -> None:
         attributes = list(_attributes_of(cls))
-        parts = [type(cls), cls.__bases__, _fields_of(cls), attributes]
+        parts = [type(cls), cls.__bases__, _fields_of(cls), attributes, registered_with(cls)]
         self._said[name] = self._whole[name] = self._walk.digest(Parts("class", parts))
 
 
@@ -309,15 +341,20 @@ def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
     if issubclass(cls, enum.Enum):
         yield "members", [(name, member.value) for name, member in cls.__members__.items()]
     for name, value in sorted(vars(cls).items()):
-        if name in _DERIVED or _is_derived(value):
+        if name in _DERIVED or _is_derived(name, value):
             continue
         if generated and (not isinstance(value, METHODS) or not _is_users(value)):
             continue
         yield name, _unwrapped(value)
 
 
-def _is_derived(value: Any) -> bool:
-    """Whether ``attrs`` wrote a method: from fields, which count, and from the seed of hashes."""
+def _is_derived(name: str, value: Any) -> bool:
+    """Whether a library wrote a method.
+
+    That is ``attrs``, from fields, which count, and from the seed of hashes; or ``typing``.
+    """
+    if name == "__subclasshook__":
+        return not _is_users(getattr(value, "__func__", value))
     code = getattr(value, "__code__", None)
     return code is not None and code.co_filename.startswith("<attrs generated")
 

@@ -13,6 +13,8 @@ from armoflow.cache.walk import Parts, RuleResult, text_digest
 
 def rule_of(kind: type) -> Callable[[Any], RuleResult] | None:
     """The rule for a type, if it is one of these packages' that has one."""
+    if _is_foreign_column(kind):
+        return None  # what it says besides its values only its own pickle knows
     for base in kind.__mro__:
         rule = _RULES.get(base.__module__.partition(".")[0], {}).get(base.__name__)
         if rule is not None:
@@ -20,7 +22,18 @@ def rule_of(kind: type) -> Callable[[Any], RuleResult] | None:
     return None
 
 
+def _is_foreign_column(kind: type) -> bool:
+    """Whether another package than pandas made a type of columns."""
+    names = {base.__name__ for base in kind.__mro__ if base.__module__.startswith("pandas.")}
+    return "ExtensionArray" in names and not kind.__module__.startswith("pandas.")
+
+
 # --- pandas -------------------------------------------------------------------------------------
+
+
+def _pandas_told(data: Any) -> dict[str, Any]:
+    """What a frame or a series of a derived class says besides."""
+    return {name: getattr(data, name, None) for name in data._metadata if name[:1] != "_"}
 
 
 def _pandas_frame(frame: Any) -> RuleResult:
@@ -28,7 +41,10 @@ def _pandas_frame(frame: Any) -> RuleResult:
     names = frame.columns
     return Parts(
         "DataFrame",
-        [type(frame), frame.attrs, names, frame.index, Parts("columns", columns, _of(names))],
+        [
+            *(type(frame), frame.attrs, _pandas_told(frame), names, frame.index),
+            Parts("columns", columns, _of(names)),
+        ],
     )
 
 
@@ -37,7 +53,8 @@ def _of(names: Any) -> Callable[[int], str]:
 
 
 def _pandas_series(series: Any) -> RuleResult:
-    return Parts("Series", [type(series), series.attrs, series.name, series.index, series.array])
+    told = [type(series), series.attrs, _pandas_told(series), series.name]
+    return Parts("Series", [*told, series.index, series.array])
 
 
 def _pandas_range(index: Any) -> RuleResult:

@@ -9,7 +9,7 @@ from typing import Final
 from armoflow.errors import OptionError
 from armoflow.system.packages import package_of
 
-KEY_VERSION: Final = 1
+KEY_VERSION: Final = 2
 """Changes with the rules of the key: nothing is found that was known by others."""
 
 

@@ -98,13 +98,21 @@ class Keys:
         if not policy.enabled:
             return None
         self._prepare(node, whole=True)
-        return NodeKey(self._digests[node], policy)
+        return None if self.replaces(node) else NodeKey(self._digests[node], policy)
+
+    def replaces(self, node: Node) -> bool:
+        """Whether a node calls a task whose code says ``on_failure=`` of what it may return.
+
+        Nobody knows then whether its value was made without a failure; it is not kept.
+        """
+        code = self._arguments.called(node).code if hasattr(node, "task") else None
+        return code is not None and code.replaces
 
     def items(self, node: CollectionNode) -> Iterator[bytes] | None:
         """The keys of the items of a map, or of the calls of a filter's task; in order.
 
         An item of a map has the key of the call that it is. Those of slots that may be absent have
-        one, too. None if the items are known only when the graph runs, or are no calls.
+        one, too. None if the items are known only when the graph runs, are no calls, or not kept.
 
         Raises:
             UnkeyableError: As :meth:`of`, at once or when the item comes.
@@ -112,7 +120,8 @@ class Keys:
         if not isinstance(node, (MapNode, FilterNode)):
             return None
         self._prepare(node, whole=False)
-        return None if self._columns.is_dynamic(node) else self._items(node)
+        unknown = self._columns.is_dynamic(node) or self.replaces(node)
+        return None if unknown else self._items(node)
 
     def _items(self, node: MapNode | FilterNode) -> Iterator[bytes]:
         try:

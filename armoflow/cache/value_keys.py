@@ -207,9 +207,11 @@ def _enum(value: enum.Enum) -> RuleResult:
     return Parts("enum", [type(value), value.value])
 
 
-def _task(value: BaseTask[..., Any]) -> RuleResult:
-    """How it runs makes no difference to what it gives."""
-    return Parts("task", [value.function])
+def task_parts(value: BaseTask[..., Any]) -> RuleResult:
+    """How it runs makes no difference to what it gives, but for what is said of that itself."""
+    options = value.task_options
+    given = [options.env, options.requirements, getattr(options.on_failure, "value", None)]
+    return Parts("task", [value.function, value.outputs, *given])
 
 
 def _path(value: PurePath) -> RuleResult:
@@ -324,7 +326,7 @@ _RULES: dict[type, Callable[[Any], RuleResult]] = {
 _BASES: dict[type, Callable[[Any], RuleResult]] = {
     enum.Enum: _enum,
     PurePath: _path,
-    BaseTask: _task,
+    BaseTask: task_parts,
     set: _set_subclass,
     frozenset: _set_subclass,
 }

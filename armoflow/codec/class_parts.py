@@ -22,12 +22,13 @@ _CONSTANT = frozenset(
 
 
 class ClassParts:
-    """Everything that may be replaced in a class: attributes, globals, closure variables."""
+    """Everything that may be replaced in a class: attributes, globals, closure variables, code."""
 
-    __slots__ = ("cells", "classes", "scopes")
+    __slots__ = ("cells", "classes", "functions", "scopes")
 
     def __init__(self) -> None:
         self.classes: list[type] = []
+        self.functions: list[types.FunctionType] = []
         self.cells: list[types.CellType] = []
         self.scopes: dict[int, tuple[dict[str, Any], list[str]]] = {}
 
@@ -35,7 +36,10 @@ class ClassParts:
         """What these are now."""
         values: list[Any] = []
         for cls in self.classes:
-            values.extend(cls.__dict__.values())
+            values.extend((cls.__bases__, *cls.__dict__.values()))
+        for function in self.functions:
+            values.extend((function.__code__, function.__defaults__, function.__kwdefaults__))
+            values.extend(function.__dict__.values())
         for scope, names in self.scopes.values():
             values.extend(map(scope.get, names))
         values.extend(map(content_of, self.cells))
@@ -75,6 +79,7 @@ def find_parts(cls: type) -> ClassParts | None:
 
 def _in_function(function: types.FunctionType, parts: ClassParts) -> Iterator[Any]:
     cells = function.__closure__ or ()
+    parts.functions.append(function)
     parts.cells.extend(cells)
     scope = function.__globals__
     module = scope.get("__name__", "")

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from armoflow.codec.ancestry import BASES
 from armoflow.codec.class_parts import find_parts
 from armoflow.system.importing import MAIN
 
@@ -115,6 +116,9 @@ class ClassState:
         """Called by pickles, in the place of cloudpickle's own function."""
         if cls not in _own:
             _foreign.add(cls)
+            bases = state[0].pop(BASES, cls.__bases__)
+            if bases != cls.__bases__:  # assigned since it was made here
+                cls.__bases__ = bases
             self._set_state(cls, state)
             for name in _attributes.get(cls, frozenset()) - state[0].keys():  # deleted since
                 if name in cls.__dict__:

@@ -47,6 +47,7 @@ class Declared:
 
     Attributes:
         names: By name; of attributes of classes and functions by ``Class.attribute``.
+        bases: Of each class that is defined once, the expressions of its bases.
     """
 
     def __init__(self, name: str, source: ModuleSource, *, exact: bool = True) -> None:
@@ -54,12 +55,13 @@ class Declared:
         tree = parse(text)
         package = name if source.is_package else name.rpartition(".")[0]
         self.names: dict[str, Declaration] = {}
+        self.bases: dict[str, list[ast.expr]] = {}
         self._attributes: dict[str, list[str]] | None = None
         self._codes: frozenset[CodeType] | None = None
         if exact:
             self._codes = frozenset(_codes(compile(text, source.path, "exec", dont_inherit=True)))
         self._path = source.path
-        _read(tree.body, "", package, self.names)
+        self._read(tree.body, "", package)
         self._defaults = {_place_of(node): node.args for node in _functions(tree)}
 
     def attributes_of(self, path: str) -> list[str]:
@@ -102,6 +104,23 @@ class Declared:
                 ]
             )
         )
+
+    def _read(self, body: Iterable[ast.stmt], prefix: str, package: str) -> None:
+        for statement in body:
+            for name, declaration in _declarations(statement, package):
+                path = prefix + name
+                # What is bound twice has the value that was bound last, whichever that is.
+                self.names[path] = _COMPUTED if path in self.names else declaration
+            if isinstance(statement, ast.ClassDef):
+                path = prefix + statement.name
+                if self.names[path] is _COMPUTED:
+                    self.bases.pop(path, None)
+                else:
+                    self.bases[path] = statement.bases
+                self._read(statement.body, f"{path}.", package)
+            elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for inner in _blocks(statement):
+                    self._read(inner, prefix, package)
 
 
 def same(value: Any, other: Any) -> bool:
@@ -153,21 +172,6 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             yield from _codes(constant)
-
-
-def _read(
-    body: Iterable[ast.stmt], prefix: str, package: str, names: dict[str, Declaration]
-) -> None:
-    for statement in body:
-        for name, declaration in _declarations(statement, package):
-            path = prefix + name
-            # What is bound twice has the value that was bound last, whichever that is.
-            names[path] = _COMPUTED if path in names else declaration
-        if isinstance(statement, ast.ClassDef):
-            _read(statement.body, f"{prefix}{statement.name}.", package, names)
-        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            for inner in _blocks(statement):
-                _read(inner, prefix, package, names)
 
 
 def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:

@@ -15,15 +15,18 @@ import os
 import pickle
 import sys
 import types
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from typing import Any
 
 from armoflow import config
+from armoflow.codec.ancestry import BASES, REGISTERED
 from armoflow.codec.classes import surround_classes
 from armoflow.codec.modules import DELETED, Bundle, ModuleSource, decode_bundle, is_user_module
+from armoflow.codec.pickling import dumps_whole
+from armoflow.errors import SerializationError
 
 _numbers = itertools.count(1)
 
@@ -120,14 +123,39 @@ def _set_names(names: Mapping[str, bytes | None]) -> None:
         module, _, path = name.partition(":")
         if pickled is not None and module in sys.modules:
             *owners, last = path.split(".")
-            target = functools.reduce(getattr, owners, sys.modules[module])
-            if pickled == DELETED:
-                if last in vars(target):
-                    delattr(target, last)
-                continue
-            value = pickle.loads(pickled)
-            if not _fill(vars(target).get(last), value):
-                setattr(target, last, value)
+            _set_name(functools.reduce(getattr, owners, sys.modules[module]), last, pickled)
+
+
+def _set_name(owner: Any, name: str, pickled: bytes) -> None:
+    if pickled == DELETED:
+        if name in vars(owner):
+            delattr(owner, name)
+        return
+    value = pickle.loads(pickled)
+    if name == REGISTERED:
+        for cls in value:
+            owner.register(cls)
+        return
+    old = owner.__bases__ if name == BASES else vars(owner).get(name)
+    if not (_is_same(old, value, pickled) or _fill(old, value)):
+        setattr(owner, name, value)
+
+
+def _is_same(old: Any, value: Any, pickled: bytes) -> bool:
+    """Whether importing the module has made what it is at the client.
+
+    Then it stays, and so does what else refers to the very object.
+    """
+    if type(old) is not type(value) or isinstance(value, _FUNCTIONS):
+        return False
+    try:
+        return value is old or dumps_whole(old) == pickled
+    except SerializationError:
+        return False
+
+
+_FUNCTIONS = (types.FunctionType, types.MethodType, classmethod, staticmethod, property)
+"""Their pickles say where they are found, not what they do."""
 
 
 def _fill(old: Any, value: Any) -> bool:
@@ -135,15 +163,24 @@ def _fill(old: Any, value: Any) -> bool:
     kind = type(old)
     if kind is not type(value):
         return False
-    if kind is list:
+    if kind in (list, bytearray):
         old[:] = value
         return True
-    if kind not in (dict, set) and not (is_user_module(kind.__module__) and _is_open(kind)):
+    if kind is deque and old.maxlen == value.maxlen:
+        old.clear()
+        old.extend(value)
+        return True
+    if kind is defaultdict:
+        old.default_factory = value.default_factory
+    if kind not in _UPDATED and not (is_user_module(kind.__module__) and _is_open(kind)):
         return False
-    held, content = (old, value) if kind in (dict, set) else (vars(old), vars(value))
+    held, content = (old, value) if kind in _UPDATED else (vars(old), vars(value))
     held.clear()
     held.update(content)
     return True
+
+
+_UPDATED = (dict, set, OrderedDict, defaultdict, Counter)
 
 
 class _Open:

@@ -12,6 +12,7 @@ cannot be pickled (a connection, a lock), each worker has what importing the mod
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import importlib
@@ -19,6 +20,7 @@ import io
 import re
 import sys
 import types
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta, tzinfo
@@ -27,7 +29,15 @@ from pathlib import PurePath
 from typing import Any
 
 from armoflow import config
+from armoflow.codec.ancestry import (
+    BASES,
+    REGISTERED,
+    has_other_bases,
+    is_found,
+    registered_with,
+)
 from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
+from armoflow.codec.generated import GENERATED, has_other_defaults
 from armoflow.codec.modules import DELETED, ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
 from armoflow.codec.pickling import explain_failure
@@ -37,13 +47,20 @@ from armoflow.codec.references import (
     is_dispatcher,
     is_reachable,
 )
-from armoflow.codec.usage import METHODS, WIDEST, Binding, Usage, find_usage, is_own
-from armoflow.errors import SerializationError
+from armoflow.codec.usage import (
+    METHOD_PARTS,
+    METHODS,
+    WIDEST,
+    Binding,
+    Usage,
+    find_usage,
+    is_own,
+)
+from armoflow.errors import LeftBehindWarning, SerializationError
 from armoflow.system.importing import MAIN, is_importable
 
 _REMEMBERED = 4096  # callables whose usage is kept
 _REMEMBERED_WITH_VALUES = 16  # of those that hold values of their own, which may be large
-_GENERATED = ("<string>", "<attrs generated")
 _DEEPEST = 8
 _CODE = (*METHODS, type, functools.partial, types.MethodType)
 _STEADY = (
@@ -51,6 +68,9 @@ _STEADY = (
     *(re.Pattern, PurePath, date, time, timedelta, tzinfo, types.ModuleType),
 )
 _LIGHT = (types.FunctionType, type, types.ModuleType, types.NoneType, bool, int, float)
+_OF_DATA = frozenset({"numpy", "pandas", "polars", "pyarrow", "scipy"})
+"""Packages whose objects are data, wherever they are."""
+
 _UNDECLARED = Declaration(DeclaredKind.COMPUTED)
 
 
@@ -66,6 +86,7 @@ class LiveState:
         self._declared: dict[str, tuple[ModuleSource, Declared]] = {}
         self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._known_with_values: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
+        self._told: set[str] = set()  # names that do not travel
         self._owners: dict[str, Any] = {}  # of the names that differ: what they are in
 
     def check(self, root: Any) -> None:
@@ -104,6 +125,14 @@ class LiveState:
             noticed = noticed and (pickled is None or _is_noticed(binding.value))
         for module, path in list(self._deleted(usage)):
             self._set(module, path, DELETED)
+        for cls in usage.classes:
+            self._compare_above(cls)
+        for module, name in usage.patched:
+            self._tell_left(
+                f"{module}.{name}",
+                "was replaced in this process, and its package is not your own: tasks use the "
+                "package's; call what you have put there by a name of your own",
+            )
         for module in usage.modules:
             for path, value in self._bundle.names_of(module):
                 owner = _owner(module, path)
@@ -111,6 +140,12 @@ class LiveState:
                 if not same_owner or _has(owner, path) is (value == DELETED):
                     self._set(module, path, None)  # it is gone, or back, or in something else now
         return noticed
+
+    def _tell_left(self, name: str, why: str) -> None:
+        """Tell once of something that does not travel."""
+        if name not in self._told:
+            self._told.add(name)
+            warnings.warn(f"{name} {why}", LeftBehindWarning, stacklevel=2)
 
     def _deleted(self, usage: Usage) -> Iterator[tuple[str, str]]:
         """Names that the sources have, and the modules and classes have not (any more)."""
@@ -124,6 +159,22 @@ class LiveState:
                 for name in declared.attributes_of(binding.path):
                     if name not in value.__dict__:
                         yield binding.module, f"{binding.path}.{name}"
+
+    def _compare_above(self, cls: type) -> None:
+        """Note what bases a class has, and what was registered with it."""
+        module, path = cls.__module__, cls.__qualname__
+        declared = self._declarations(module)
+        if declared is None or not is_found(cls):
+            return
+        scope = vars(sys.modules[module])
+        bases = None
+        if has_other_bases(cls, declared.bases.get(path), scope):
+            bases = self._pickle(Binding(module, f"{path}.{BASES}", cls.__bases__, scope))
+        self._set(module, f"{path}.{BASES}", bases)
+        if isinstance(cls, abc.ABCMeta):
+            told = registered_with(cls)
+            binding = Binding(module, f"{path}.{REGISTERED}", told, scope)
+            self._set(module, binding.path, self._pickle(binding) if told else None)
 
     def _set(self, module: str, path: str, pickled: bytes | None) -> None:
         name = f"{module}:{path}"
@@ -171,8 +222,12 @@ class LiveState:
         if isinstance(value, types.ModuleType):
             return sys.modules.get(value.__name__) is not value
         if name[:2] == "__" == name[-2:]:
-            code = getattr(value, "__code__", None)
-            return code is not None and not code.co_filename.startswith(_GENERATED)
+            function = getattr(value, "__func__", value)
+            if not isinstance(function, types.FunctionType):
+                return False
+            if not function.__code__.co_filename.startswith(GENERATED):
+                return True
+            return has_other_defaults(_owner(binding.module, binding.path), name, function)
         if isinstance(value, type) and is_reachable(value):
             return False
         return _is_portable(value)
@@ -187,7 +242,7 @@ class LiveState:
                     return False  # the script put it there
                 continue
             if not declared.has(function.__code__):
-                return function.__code__.co_filename.startswith(_GENERATED)
+                return function.__code__.co_filename.startswith(GENERATED)
             if not declared.has_defaults_of(function):
                 return False
         return True
@@ -210,12 +265,22 @@ class LiveState:
             SerializationError: If it stands in the place of code.
         """
         modules: set[str] = set()
-        pickled = _pickle(binding.value, modules)
+        declared = self._declarations(binding.module)
+        declaration = declared.names.get(binding.path, _UNDECLARED) if declared else _UNDECLARED
+        try:
+            pickled = _pickle(binding.value, modules)
+        except _TooLargeError:
+            if declaration.kind is DeclaredKind.LITERAL and declaration.value is not None:
+                self._tell_left(
+                    f"{binding.module}.{binding.path}",
+                    f"is not what its module says, and with more than {config.LIVE_DATA_LIMIT:,} "
+                    "bytes too large to travel: tasks have what importing the module makes; pass "
+                    "it as an argument, or client.put() it",
+                )
+            pickled = None
         if pickled is not None:
             self._bundle.add(modules)
             return pickled
-        declared = self._declarations(binding.module)
-        declaration = declared.names.get(binding.path, _UNDECLARED) if declared else _UNDECLARED
         if declaration.kind in (
             DeclaredKind.DEFINITION,
             DeclaredKind.DECORATED,
@@ -297,10 +362,16 @@ class _ByValue(Pickler):
 
 
 def _pickle(value: Any, modules: set[str]) -> bytes | None:
-    """Pickle what a name stands for, code by value; None if it cannot be, or is too large."""
+    """Pickle what a name stands for, code by value; None if it cannot be.
+
+    Raises:
+        _TooLargeError: If it is too large.
+    """
     pickler = _ByValue(value)
     try:
         pickler.dump(value)
+    except _TooLargeError:
+        raise
     except Exception:  # whatever the user's own __reduce__ raises; who needs the reason asks again
         return None
     pickler.report_modules(modules)
@@ -325,7 +396,8 @@ def _owner(module: str, path: str) -> Any:
 
 
 def _has(owner: Any, path: str) -> bool:
-    return path.rpartition(".")[2] in getattr(owner, "__dict__", {})
+    name = path.rpartition(".")[2]
+    return name in (BASES, REGISTERED) or name in getattr(owner, "__dict__", {})
 
 
 def _holds_values(root: Any) -> bool:
@@ -368,9 +440,7 @@ def _functions_in(value: Any, depth: int = _DEEPEST) -> Iterator[types.FunctionT
         if is_dispatcher(value):
             parts += vars(value)["registry"].values()
     elif isinstance(value, METHODS):
-        parts += [
-            getattr(value, name, None) for name in ("__func__", "func", "fget", "fset", "fdel")
-        ]
+        parts += [getattr(value, name, None) for name in METHOD_PARTS]
     elif isinstance(value, functools.partial):
         parts.append(value.func)
     for part in parts:
@@ -383,12 +453,14 @@ def _is_portable(value: Any) -> bool:
     kind = type(value)
     module = kind.__module__
     top = module.partition(".")[0]
-    if top == "logging":
-        return False  # the handlers are each process's own
+    if top == "logging" or kind is object:
+        return False  # the handlers are each process's own; an object is nothing but itself
     if top in sys.stdlib_module_names or top == "armoflow" or is_own(module):
         return True
-    size = getattr(value, "nbytes", None)
-    return kind.__name__ == "ndarray" and isinstance(size, int) and size <= config.LIVE_DATA_LIMIT
+    if top not in _OF_DATA or module.startswith("numpy.random"):
+        return False  # a generator of random numbers is each process's own
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size <= config.LIVE_DATA_LIMIT
 
 
 def _is_noticed(value: Any, depth: int = _DEEPEST) -> bool:

@@ -82,6 +82,16 @@ def is_user_module(name: str) -> bool:
     return name in _own
 
 
+def names_of_global(value: object) -> tuple[tuple[str, str], ...]:
+    """Module and name, by which an object is found in modules of the user's own that are loaded."""
+    return tuple(
+        (module, name)
+        for module in sorted(_own & sys.modules.keys())
+        for name, found in list(vars(sys.modules[module]).items())
+        if found is value
+    )
+
+
 def _search(name: str) -> bool:
     top = name.partition(".")[0]
     if name in MAIN or name == RUN_PATH or top in _foreign or (top != name and _find(top) is None):

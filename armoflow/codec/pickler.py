@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 
 from armoflow import config
+from armoflow.codec.ancestry import BASES
 from armoflow.codec.classes import (
     ClassPickle,
     ClassState,
@@ -23,13 +24,14 @@ from armoflow.codec.classes import (
     note_class,
     pickle_class,
 )
-from armoflow.codec.modules import is_user_module
+from armoflow.codec.modules import is_user_module, names_of_global
 from armoflow.codec.references import (
     code_imports,
     find_wrapped,
     globals_by_text,
     is_dispatcher,
     is_reachable,
+    load_global,
     load_wrapped,
 )
 from armoflow.system.importing import MAIN, is_importable
@@ -140,8 +142,20 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_cached(value)
         if callable(value):
             self.names.add(getattr(value, "__module__", None))
-        reduce = _reduce_exception if isinstance(value, BaseException) else _reduce_array
+        reduce: Callable[[Any], Any] = _reduce_array
+        if isinstance(value, BaseException):
+            reduce = _reduce_exception
+        elif kind is object:
+            reduce = self._reduce_sentinel
         return reduce(value)
+
+    def _reduce_sentinel(self, value: object) -> Any:
+        """A plain object is nothing but its identity: it is what a module has under its name."""
+        found = names_of_global(value)
+        if not found:
+            return NotImplemented
+        self.names.update(module for module, _ in found)
+        return load_global, found
 
     def _reduce_module(self, module: types.ModuleType) -> Any:
         name = module.__name__
@@ -195,6 +209,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return reduced
             note_class(cls)
             reduced = _with_slots(cls, reduced)
+            reduced[2][0][BASES] = cls.__bases__
             if self._whole:
                 return (*reduced[:5], ClassState(reduced[5]))
             pickled = _pickle_class(cls)

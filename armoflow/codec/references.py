@@ -71,6 +71,16 @@ def load_wrapped(module: str, name: str, depth: int) -> Any:
     return target
 
 
+def load_global(*places: tuple[str, str]) -> Any:
+    """What modules have under these names, in another process: the same object, each of them."""
+    for module, name in places:
+        loaded = sys.modules.get(module)
+        if loaded is not None and name in vars(loaded):
+            return vars(loaded)[name]
+    module, name = places[0]
+    return getattr(importlib.import_module(module), name)
+
+
 def content_of(cell: types.CellType) -> Any:
     """What a closure variable holds, or None if it is not assigned yet."""
     try:

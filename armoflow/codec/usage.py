@@ -25,15 +25,18 @@ Example:
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import operator
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from armoflow.codec.ancestry import is_found
 from armoflow.codec.modules import is_user_module, parents_of
 from armoflow.codec.references import (
     code_imports,
@@ -66,7 +69,14 @@ _LEAVES = frozenset(
 _SETS = (set, frozenset)
 _CONTAINERS = (list, tuple, dict, deque, *_SETS)
 _DESCRIPTORS = (classmethod, staticmethod, functools.cached_property, property)
-METHODS = (types.FunctionType, *_DESCRIPTORS, functools.partialmethod)
+METHODS = (
+    *(types.FunctionType, *_DESCRIPTORS),
+    *(functools.partialmethod, functools.singledispatchmethod),
+)
+METHOD_PARTS = ("__func__", "func", "dispatcher", "fget", "fset", "fdel")
+"""Attributes by which methods that are no functions have these."""
+_MADE_AROUND = (types.FunctionType, types.MethodType, functools.partial, type)
+"""What an instance of a library's class may be made around."""
 
 
 class Binding(NamedTuple):
@@ -95,9 +105,11 @@ class Usage:
         bindings: The names in the user's own modules and classes.
         missing: Module and name of those that are looked up in the user's own modules, and are not
             there: of builtins, of attributes of something else, or deleted.
+        patched: Module and name of those in other modules that the user's own code stands for.
     """
 
     def __init__(self) -> None:
+        self.patched: list[tuple[str, str]] = []
         self.functions: list[types.FunctionType] = []
         self.classes: list[type] = []
         self.modules: dict[str, None] = {}
@@ -108,6 +120,8 @@ class Usage:
         self._cells: list[tuple[types.CellType, Any]] = []
         self._contents: list[tuple[Any, list[Any]]] = []
         self._lengths: list[tuple[type | types.FunctionType, int]] = []
+        self._bases: list[tuple[type, tuple[type, ...]]] = []
+        self._registered: object = None  # changes with any registration
         self._absent: list[tuple[Mapping[str, Any], str]] = []
 
     def holds(self) -> bool:
@@ -129,6 +143,8 @@ class Usage:
         return (
             all(name not in scope for scope, name in self._absent)
             and all(len(owner.__dict__) == length for owner, length in self._lengths)
+            and all(cls.__bases__ is bases for cls, bases in self._bases)
+            and (self._registered is None or self._registered == abc.get_cache_token())
             and all(content_of(cell) is content for cell, content in self._cells)
         )
 
@@ -147,14 +163,24 @@ class Usage:
         self._cells.extend((cell, content_of(cell)) for cell in function.__closure__ or ())
 
     def note_class(self, cls: type) -> None:
-        """Add a class; its attributes are bindings."""
+        """Add a class; its attributes are bindings, its bases and what it was told of are not."""
         self.classes.append(cls)
         self._lengths.append((cls, len(cls.__dict__)))
+        self._bases.append((cls, cls.__bases__))
+        if isinstance(cls, abc.ABCMeta):
+            self._registered = abc.get_cache_token()
 
     def note_absent(self, module: str, scope: Mapping[str, Any], name: str) -> None:
         """Add a name that is not there."""
         self.missing.append((module, name))
         self._absent.append((scope, name))
+
+    def note_foreign(self, module: str, scope: Mapping[str, Any], name: str) -> None:
+        """Add a name in a module that is not the user's own."""
+        value = scope[name]
+        self._values.append((name, value, scope))
+        if _is_patch(value):
+            self.patched.append((module, name))
 
     def note_contents(self, value: Any) -> list[Any]:
         """Add a container or an instance; returns what it holds."""
@@ -233,12 +259,38 @@ def _words_of(constant: Any) -> Iterator[str]:
 
 
 def _contents_of(value: Any) -> list[Any]:
+    kind = type(value)
     attributes = list(getattr(value, "__dict__", {}).values())
+    if kind not in _CONTAINERS:
+        attributes += [getattr(value, name, None) for name in slots_of(kind)]
     if not isinstance(value, _CONTAINERS) or len(value) > WIDEST:
-        return attributes
+        return [*attributes, kind]  # which may be replaced, too
     if isinstance(value, dict):
         return [*value.keys(), *value.values(), *attributes]
     return [*value, *attributes]
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    """The names of the slots of the user's own classes that a class has.
+
+    Example:
+        >>> class Point: __slots__ = ("x", "y")
+        >>> slots_of(Point), slots_of(int)
+        (('x', 'y'), ())
+    """
+    known = _slots.get(kind)
+    if known is None:
+        known = _slots[kind] = tuple(
+            name
+            for base in kind.__mro__
+            if isinstance(base.__module__, str) and is_own(base.__module__)
+            for name, value in base.__dict__.items()
+            if type(value) is types.MemberDescriptorType
+        )
+    return known
+
+
+_slots: weakref.WeakKeyDictionary[type, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
 def names_there(names: Sequence[str], scope: Mapping[str, Any]) -> Sequence[str]:
@@ -260,17 +312,19 @@ def names_there(names: Sequence[str], scope: Mapping[str, Any]) -> Sequence[str]
     return list(dict.fromkeys([*names, *own]))
 
 
+def _is_patch(value: Any) -> bool:
+    """Whether the user, or a test, has put something in the place of a package's own."""
+    if isinstance(value, types.FunctionType):
+        module = value.__globals__.get("__name__") or ""
+    else:
+        module = (value if isinstance(value, type) else type(value)).__module__
+    return module == "unittest.mock" or module in MAIN or is_user_module(str(module))
+
+
 def _home(module: str, scope: Mapping[str, Any]) -> str:
     """The name of a module, if this is what is loaded under that name."""
     loaded = sys.modules.get(module)
     return module if loaded is not None and vars(loaded) is scope else ""
-
-
-def _is_reachable(cls: type) -> bool:
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found is cls
 
 
 def _sorted_set(parts: Iterable[Any]) -> list[Any]:
@@ -326,8 +380,8 @@ class _UsageWalk:
             self.visit(value.func)
             self.visit(value.args)
             self.visit(value.keywords)
-        elif isinstance(value, _DESCRIPTORS):
-            for part in ("__func__", "func", "fget", "fset", "fdel"):
+        elif isinstance(value, METHODS):
+            for part in METHOD_PARTS:
                 self.visit(getattr(value, part, None))
         elif isinstance(value, _CONTAINERS):
             parts = self.usage.note_contents(value)
@@ -386,13 +440,25 @@ class _UsageWalk:
     def _module(self, module: types.ModuleType, names: tuple[str, ...]) -> None:
         name = getattr(module, "__name__", "")
         key = (id(module), names)
-        if key in self._looked_into or not is_user_module(name):
+        if key in self._looked_into:
             return
         self._looked_into.add(key)
-        self._note_module(name)
         scope = vars(module)
+        if not is_user_module(name):
+            if is_importable(name):
+                self._foreign_module(name, scope, names)
+            return
+        self._note_module(name)
         for used in names_there(names, scope):
             self._bind(_home(name, scope), used, scope, names)
+
+    def _foreign_module(self, module: str, scope: dict[str, Any], names: tuple[str, ...]) -> None:
+        for name in names:
+            if name in scope and (id(scope), name) not in self._looked_up:
+                self._looked_up.add((id(scope), name))
+                self.usage.note_foreign(module, scope, name)
+                if isinstance(scope[name], types.ModuleType):
+                    self.visit(scope[name], names)
 
     def _class(self, cls: type) -> None:
         module = cls.__module__
@@ -403,7 +469,7 @@ class _UsageWalk:
         for base in cls.__bases__:
             self.visit(base)
         self.visit(type(cls))
-        if not _is_reachable(cls):  # it is not what its module has under its name (any more)
+        if not is_found(cls):  # it is not what its module has under its name (any more)
             for value in self.usage.note_contents(cls):
                 self.visit(value)
             return
@@ -426,7 +492,9 @@ class _UsageWalk:
                 self.visit(part)
         else:
             # A task, a cached function, or what else a library made around a function.
-            self.visit(getattr(value, "__dict__", {}).get("__wrapped__"))
+            for name, part in list(getattr(value, "__dict__", {}).items()):
+                if name == "__wrapped__" or isinstance(part, _MADE_AROUND):
+                    self.visit(part)
 
     def _note_module(self, name: str) -> None:
         if name in self.usage.modules or not is_user_module(name):

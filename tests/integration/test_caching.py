@@ -462,3 +462,65 @@ def test_what_cannot_be_written_is_noted_as_well_as_it_can_be(
             assert value == "\udfff\ud800"
         assert client.explain(kept("\udfff", **{"half a \ud83d": "\ud800"})).tasks[0].hits == 1
     assert not caplog.records
+
+
+@task(on_failure=-1)
+def or_less(number: int, until: str) -> int:
+    return _unless(number, until)
+
+
+@task(on_failure="skip")
+def or_skipped(number: int, until: str) -> int:
+    return _unless(number, until)
+
+
+def _unless(number: int, until: str) -> int:
+    if number % 2 and not Path(until).exists():
+        raise OSError(f"{number} is not there yet")
+    return number
+
+
+@task(cache=True)
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@task(cache=True)
+def returned(number: int, until: str) -> int:
+    return or_less(number, until)  # type: ignore[return-value]
+
+
+@task(cache=True)
+def returned_in_other_words(number: int, until: str) -> int:
+    with armoflow.options(on_failure=-2):
+        return task(_unless)(number, until)  # type: ignore[return-value]
+
+
+def test_what_stands_for_a_failure_is_in_no_kept_value(
+    engine: Up, counter: Counter, tmp_path: Path
+) -> None:
+    """The failure may be over the next time, and what was made of it would still be there."""
+    until = str(tmp_path / "until")
+    rows = [1, 2, 3]
+    values = []
+    for step in range(2):
+        with Client(engine.endpoint) as client:
+            skipped = or_skipped.map(rows, until=until)
+            graph = (
+                double(or_less(1, until), counter),
+                double.map(or_less.map(rows, until=until), counter=counter),
+                skipped.reduce(add),
+                total(skipped),  # type: ignore[arg-type]
+                total([or_less(1, until), 5]),  # type: ignore[list-item]
+                returned(1, until),
+                returned_in_other_words(1, until),
+            )
+            values.append(client.compute(*graph))
+            if step:
+                told = client.explain(graph[0]).as_dict()
+                assert "on_failure" in str(told)
+        Path(until).touch()
+    assert values == [
+        (-2, [-2, 4, -2], 2, 2, 4, -1, -2),
+        (2, [2, 4, 6], 6, 6, 6, 1, 1),
+    ]

@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 
 from armoflow import Client, task
-from armoflow.errors import SerializationError
+from armoflow.errors import LeftBehindWarning, SerializationError
 
 Write = Callable[..., types.ModuleType]
 
@@ -651,3 +651,217 @@ def test_modules_that_pytest_compiles(client: Client, monkeypatch: pytest.Monkey
         monkeypatch.setattr(here, name, value)
         agree(client, here.of_this_module, 3)
         agree(client, by_its_name, 3)
+
+
+def test_bases_that_were_loaded_again_or_assigned(client: Client, write: Write) -> None:
+    write("above", "class Base:\n    def m(self): return 1\n")
+    module = write(
+        "below",
+        "from above import Base\n"
+        "class Other:\n    def m(self): return 'other'\n"
+        "class Mid(Base): pass\n"
+        "class Low(Mid): pass\n"
+        "def all_of_it(x): return Low().m(), x\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (1, 0)
+    write("above", "class Base:\n    def m(self): return 2\n")
+    assert agree(client, g, 0) == (1, 0)  # its base is the one that was there then
+    assert agree(client, script(lambda low: low.m()), module.Low()) == 1
+    module.Mid.__bases__ = (module.Other,)
+    assert agree(client, g, 0) == ("other", 0)
+    importlib.reload(module)
+    assert agree(client, g, 0) == (2, 0)
+
+
+def test_classes_that_an_abstract_one_was_told_of(client: Client, write: Write) -> None:
+    module = write(
+        "abstract",
+        "import abc\n"
+        "class Base(abc.ABC): pass\n"
+        "class Own: pass\n"
+        "def all_of_it(x): return isinstance(x, Base), isinstance(Own(), Base)\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 1) == (False, False)
+    module.Base.register(int)
+    assert agree(client, g, 1) == (True, False)
+    module.Base.register(module.Own)
+    assert agree(client, g, 1) == (True, True)
+
+
+def test_defaults_of_methods_that_a_library_has_written(client: Client, write: Write) -> None:
+    module = write(
+        "written",
+        "import collections, dataclasses, typing\n"
+        "@dataclasses.dataclass\n"
+        "class Settings:\n"
+        "    kinds: typing.ClassVar[int] = 5\n"
+        "    rate: int = 1\n"
+        "    names: list = dataclasses.field(default_factory=list)\n"
+        "    depth: int = dataclasses.field(default=3, kw_only=True)\n"
+        "Pair = collections.namedtuple('Pair', 'a b', defaults=[1])\n"
+        "class Row(typing.NamedTuple):\n    a: int = 1\n"
+        "def all_of_it(x):\n"
+        "    made = Settings()\n"
+        "    return made.rate, made.names, made.depth, tuple(Pair(x)), tuple(Row())\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (1, [], 3, (0, 1), (1,))
+    module.Settings.__init__.__defaults__ = (9, *module.Settings.__init__.__defaults__[1:])
+    assert agree(client, g, 0) == (9, [], 3, (0, 1), (1,))
+    module.Settings.__init__.__kwdefaults__ = {"depth": 8}
+    assert agree(client, g, 0) == (9, [], 8, (0, 1), (1,))
+    module.Pair.__new__.__defaults__ = module.Row.__new__.__defaults__ = (7,)
+    assert agree(client, g, 0) == (9, [], 8, (0, 7), (7,))
+
+
+def test_functions_that_lie_in_what_a_library_made(client: Client, write: Write) -> None:
+    pytest.importorskip("numpy")
+    module = write(
+        "around",
+        "import functools\nimport numpy\n"
+        "K = 1\n"
+        "def h(x): return x + K\n"
+        "wide = numpy.vectorize(h)\n"
+        "class Holder:\n    __slots__ = ('function',)\n"
+        "holder = Holder()\n"
+        "holder.function = h\n"
+        "class Kinds:\n"
+        "    @functools.singledispatchmethod\n    def kind(self, x): return 'any', K\n"
+        "    @kind.register\n    def _(self, x: int): return 'int', K\n"
+        "def all_of_it(x):\n"
+        "    return int(wide(x)), holder.function(x), Kinds().kind(x), Kinds().kind(1.5)\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 1) == (2, 2, ("int", 1), ("any", 1))
+    module.K = 5
+    assert agree(client, g, 1) == (6, 6, ("int", 5), ("any", 5))
+    module.Kinds.__dict__["kind"].register(float)(script(lambda self, x: "float"))
+    assert agree(client, g, 1) == (6, 6, ("int", 5), "float")
+
+
+def test_a_value_whose_class_was_replaced(client: Client, write: Write) -> None:
+    module = write(
+        "turned",
+        "class Service:\n    def m(self): return 1\n"
+        "class Other:\n    def m(self): return 2\n"
+        "service = Service()\n"
+        "def all_of_it(x): return service.m(), x\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (1, 0)
+    module.service.__class__ = module.Other
+    assert agree(client, g, 0) == (2, 0)
+
+
+def test_values_of_numpy_are_data(client: Client, write: Write) -> None:
+    numpy = pytest.importorskip("numpy")
+    module = write(
+        "numbers_of_numpy",
+        "import numpy\n"
+        "RATE = numpy.float64(0.5)\n"
+        "DAY = numpy.datetime64('2020-01-01')\n"
+        "KIND = numpy.dtype('i4')\n"
+        "MASKED = numpy.ma.array([1, 2], mask=[False, True])\n"
+        "LIMIT = float('0.5')\n"
+        "def all_of_it(x): return [RATE, DAY, KIND, MASKED.tolist(), LIMIT, x]\n",
+    )
+    g = script(all_of_it, module=module)
+    agree(client, g, 0)
+    for name, value in {
+        "RATE": numpy.float64(0.9),
+        "DAY": numpy.datetime64("2021-01-01"),
+        "KIND": numpy.dtype("f8"),
+        "MASKED": numpy.ma.array([1, 2], mask=[True, False]),
+        "LIMIT": numpy.float64(0.7),
+    }.items():
+        setattr(module, name, value)
+        agree(client, g, 0)
+
+
+def is_missing(x: Any) -> bool:
+    return x is module.MISSING  # type: ignore[name-defined,no-any-return]  # noqa: F821
+
+
+def test_what_is_the_same_object_stays_the_same(client: Client, write: Write) -> None:
+    write(
+        "sharing",
+        "import collections\n"
+        "MISSING = object()\n"
+        "class Config:\n    def __init__(self): self.depth = 1\n"
+        "class Service:\n    def __init__(self, config): self.config = config\n"
+        "CONFIG = Config()\n"
+        "SERVICE = Service(CONFIG)\n"
+        "RECENT = collections.deque([1], maxlen=3)\n"
+        "COUNTS = collections.Counter('a')\n"
+        "NAMES = collections.defaultdict(list)\n",
+    )
+    module = write(
+        "shared_by",
+        "from sharing import *\n"
+        "import sharing\n"
+        "def take(x=MISSING): return x is MISSING\n"
+        "def all_of_it(x):\n"
+        "    sharing.CONFIG.depth = x\n"
+        "    sharing.RECENT.append(x), sharing.COUNTS.update('b'), sharing.NAMES['a'].append(x)\n"
+        "    return [take(), take(sharing.MISSING), SERVICE.config.depth, SERVICE.config is CONFIG,\n"
+        "            list(RECENT)[-1], COUNTS['b'] > 0, NAMES['a'][-1]]\n",
+    )
+    g = script(all_of_it, module=module)
+    expected = [True, True, 5, True, 5, True, 5]
+    assert agree(client, g, 5) == expected
+    sharing = sys.modules["sharing"]
+    sharing.RECENT.append(7), sharing.COUNTS.update("c"), sharing.NAMES["b"].append(1)
+    assert agree(client, g, 5) == expected
+    assert agree(client, script(is_missing, module=module), module.MISSING) is True
+
+
+def of_script(value: Any) -> Any:
+    return value.m(), value.inherited(), value.s()
+
+
+def test_code_and_defaults_of_a_class_in_a_script(client: Client) -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        "def helper(x, y=1): return x + y\n"
+        "class First:\n    def inherited(self): return 1\n"
+        "class Second:\n    def inherited(self): return 2\n"
+        "class K(First):\n"
+        "    def m(self, y=1): return helper(y)\n"
+        "    @staticmethod\n    def s(y=1): return y\n",
+        scope,
+    )
+    value, g = scope["K"](), script(of_script)
+    assert agree(client, g, value) == (2, 1, 1)
+    scope["K"].m.__defaults__ = (7,)
+    assert agree(client, g, value) == (8, 1, 1)
+    scope["helper"].__defaults__ = (70,)
+    assert agree(client, g, value) == (77, 1, 1)
+    scope["K"].m.__code__ = (lambda self, y=1: -y).__code__
+    assert agree(client, g, value) == (-7, 1, 1)
+    scope["K"].s.__defaults__ = (3,)
+    assert agree(client, g, value) == (-7, 1, 3)
+    scope["K"].__bases__ = (scope["Second"],)
+    assert agree(client, g, value) == (-7, 2, 3)
+
+
+def test_what_is_left_behind_is_told(client: Client, write: Write) -> None:
+    module = write(
+        "heavy",
+        "import json\nTABLE = {}\n"
+        "def size(x): return len(TABLE)\n"
+        "def text(x): return json.dumps(x)\n",
+    )
+    assert agree(client, module.size, 1) == 0
+    module.TABLE.update((number, f"{number:40}") for number in range(50_000))
+    with pytest.warns(LeftBehindWarning, match=r"heavy\.TABLE is not what .* too large to travel"):
+        client.compute(task(module.size)(1))
+    assert agree(client, module.text, 1) == "1"
+    for patch in (mock.patch("json.dumps"), mock.patch("json.dumps", lambda x: "mine")):
+        with (
+            patch,
+            Client() as other,
+            pytest.warns(LeftBehindWarning, match=r"json\.dumps was replaced in this process"),
+        ):
+            other.compute(task(module.text)(1))

@@ -29,6 +29,7 @@ from armoflow.orchestrator.caching.keeping import ResultToKeep
 from armoflow.orchestrator.caching.uncached import (
     CALLING,
     KEPT,
+    after_replaced,
     calls_of,
     needed_calls,
     note_uncached,
@@ -99,6 +100,7 @@ class CachedPlan:
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
         self._demand: Demand | None = None
+        self._unsure: set[Node] = set()  # they read what may stand for a failure
 
     def look_up(
         self, asked: Iterable[Node], *, forget: bool = True, verify: bool = False
@@ -115,6 +117,7 @@ class CachedPlan:
         """
         account = Account(time.time())
         roots = set(asked)
+        self._unsure = after_replaced(_behind(roots), self._base)
         pending = list(roots)
         while pending:
             hits = self._match(pending)
@@ -226,8 +229,16 @@ class CachedPlan:
             not isinstance(node, CallNode) and dynamic.is_dynamic(node)
         ):
             return NOT_CACHED
+        if node in self._unsure:
+            return NOT_CACHED
         own = node.options
         return cache_policy(merge_options(own, self._base), own.env)
+
+    def _is_unsure(self, node: Node) -> bool:
+        """Whether a value that would be kept may be made of what stands for a failure."""
+        if node in self._unsure:
+            return True
+        return self._policy_of(node).enabled and self._keys.replaces(node)
 
     def _note(
         self, node: Node, places: dict[Key, CachedPlace], results: dict[bytes, Imported]
@@ -279,7 +290,7 @@ class CachedPlan:
                 if unneeded:
                     account.unneeded[node.name] += unneeded
             elif isinstance(node, CALLING):
-                why = why_uncached(node, self._base)
+                why = why_uncached(node, self._base, unsure=self._is_unsure(node))
                 note_uncached(account, node, why, self.to_run(node))
         if self._cache.refused:
             account.note = "the engine takes no imports of this client's: all is computed"

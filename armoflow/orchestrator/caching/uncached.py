@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from armoflow.graph.nodes import (
@@ -51,12 +52,39 @@ def needed_calls(demand: Demand, node: Node) -> int:
     return calls if demand.is_needed(node) else 0
 
 
-def why_uncached(node: Node, base: TaskOptions) -> str:
+def after_replaced(nodes: Iterable[Node], base: TaskOptions) -> set[Node]:
+    """The nodes that may read what stands in the place of a failure.
+
+    Nobody knows whether it did, so their values are not kept: the failure may be over by then.
+
+    Args:
+        nodes: A graph's.
+        base: What holds where a task says nothing.
+    """
+    readers: defaultdict[Node, list[Node]] = defaultdict(list)
+    pending = []
+    for node in nodes:
+        for below in node.inputs:
+            readers[below].append(node)
+        said = node.options.on_failure or base.on_failure
+        if said is not None and said.replaces and isinstance(node, CALLING):
+            pending.append(node)
+    found: set[Node] = set()
+    while pending:
+        for reader in readers[pending.pop()]:
+            if reader not in found:
+                found.add(reader)
+                pending.append(reader)
+    return found
+
+
+def why_uncached(node: Node, base: TaskOptions, *, unsure: bool = False) -> str:
     """Why a node's calls are not looked for.
 
     Args:
         node: It.
         base: What holds where its task says nothing.
+        unsure: Its values may be made of what stands for a failure.
     """
     if not isinstance(node, KEPT):
         return "cells of iterate() are not kept"
@@ -67,6 +95,8 @@ def why_uncached(node: Node, base: TaskOptions) -> str:
         return "it says cache=False"
     if options.replaces:
         return "it says on_failure=, and what stands for a failure is not kept"
+    if unsure:
+        return "what it needs, or returns, says on_failure=: it may be made of what stands for one"
     return "its items are known only when it runs"
 
 
