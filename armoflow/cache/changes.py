@@ -11,7 +11,8 @@ from typing import Any, Final
 from armoflow.cache.fingerprints import key_of
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import SCALARS, dumps, loads
-from armoflow.errors import SerializationError, UnkeyableError
+from armoflow.errors import GraphError, SerializationError, UnkeyableError
+from armoflow.graph.lazy import Lazy, out_of_sight
 
 _THE_SAME: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 """What copies of a value have in common with it."""
@@ -31,6 +32,7 @@ class Snapshot:
 
     Raises:
         SerializationError: If it cannot be pickled.
+        GraphError: If it holds a lazy value, which no task gets.
 
     Example:
         >>> value = {"words": ["a", "b"]}
@@ -64,6 +66,8 @@ class Snapshot:
         return None if self.is_like(value) else place_of_change(self.load(), value)
 
     def _hold(self, value: Any) -> int | None:
+        if isinstance(value, Lazy):
+            raise out_of_sight(value)
         if isinstance(value, _THE_SAME) or type(value).__module__.startswith("armoflow."):
             self._held[id(value)] = value
             return id(value)
@@ -71,12 +75,18 @@ class Snapshot:
 
 
 def snapshot_of(value: Any) -> Snapshot | None:
-    """A value as it is now; None if it cannot change, or cannot be copied."""
+    """A value as it is now; None if it cannot change, or cannot be copied.
+
+    Raises:
+        GraphError: If it holds a lazy value.
+    """
     if value.__class__ in SCALARS:
         return None
     try:
         snapshot = Snapshot(value)
         snapshot.load()
+    except GraphError:
+        raise
     except Exception:  # what the user's classes raise, too
         return None
     return snapshot

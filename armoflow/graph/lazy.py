@@ -93,6 +93,14 @@ _OF_FUTURES = frozenset(
 )
 
 
+def out_of_sight(value: Lazy) -> GraphError:
+    """What is said of a lazy value that no graph has found among its arguments."""
+    return GraphError(
+        f"{value!r} is inside an object that armoflow does not look into: pass it as an argument, "
+        "or in a list, tuple, set, dict or dataclass"
+    )
+
+
 def _refuse_attribute(self: Lazy, name: str) -> NoReturn:
     if name in _OF_FUTURES:
         remedy = "Its value is .compute(), and client.submit(it) gives a future"

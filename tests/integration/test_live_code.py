@@ -805,8 +805,8 @@ def test_what_is_the_same_object_stays_the_same(client: Client, write: Write) ->
         "def all_of_it(x):\n"
         "    sharing.CONFIG.depth = x\n"
         "    sharing.RECENT.append(x), sharing.COUNTS.update('b'), sharing.NAMES['a'].append(x)\n"
-        "    return [take(), take(sharing.MISSING), SERVICE.config.depth, SERVICE.config is CONFIG,\n"
-        "            list(RECENT)[-1], COUNTS['b'] > 0, NAMES['a'][-1]]\n",
+        "    return [take(), take(sharing.MISSING), SERVICE.config.depth,\n"
+        "            SERVICE.config is CONFIG, list(RECENT)[-1], COUNTS['b'] > 0, NAMES['a'][-1]]\n",
     )
     g = script(all_of_it, module=module)
     expected = [True, True, 5, True, 5, True, 5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import itertools
 import pdb  # noqa: T100 - its use is what is tested
@@ -513,3 +514,11 @@ def test_the_graph_is_not_started_by_an_engine(local: Client, engine: Up) -> Non
     with Client(engine.endpoint) as remote:
         assert remote.compute(inc(1)) == 2
     assert begun() > before
+
+
+def test_a_lazy_value_that_no_graph_finds_is_refused_as_on_an_engine() -> None:
+    hidden = collections.deque([task(abs)(-1)])
+    with Client(local=True) as client:
+        for call in (task(len)(hidden), task(len).map([hidden])):
+            with pytest.raises(GraphError, match=r"is inside an object that armoflow does not"):
+                client.compute(call)

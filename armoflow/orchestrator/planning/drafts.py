@@ -14,10 +14,11 @@ from armoflow.codec import plain_call
 from armoflow.codec.payload import InputSlots, Pickled, PickledItems, Piece, Values
 from armoflow.codec.pickling import are_scalars, dumps, is_scalar
 from armoflow.codec.positions import Positions, label
-from armoflow.errors import GraphError, SerializationError
+from armoflow.errors import SerializationError
 from armoflow.files import FileCopy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
+from armoflow.graph.lazy import out_of_sight
 from armoflow.orchestrator.planned import (
     Constant,
     LocalItems,
@@ -127,10 +128,7 @@ class Draft:
         if kind is Delayed or kind is DelayedList:
             reference = self._references.get((value.node, value.output))  # type: ignore[attr-defined]
             if reference is None:
-                raise GraphError(
-                    f"{value!r} is inside an object that armoflow does not look into: pass it as "
-                    "an argument, or in a list, tuple, set, dict or dataclass"
-                )
+                raise out_of_sight(value)  # type: ignore[arg-type]
             return reference
         if kind is ConstantValue:
             return self.constant(value.constant)  # type: ignore[attr-defined]
