@@ -137,8 +137,23 @@ def _set_name(owner: Any, name: str, pickled: bytes) -> None:
             owner.register(cls)
         return
     old = owner.__bases__ if name == BASES else vars(owner).get(name)
-    if not (_is_same(old, value, pickled) or _fill(old, value)):
+    if not (_is_same(old, value, pickled) or _change(old, value) or _fill(old, value)):
         setattr(owner, name, value)
+
+
+def _change(old: Any, value: Any) -> bool:
+    """Let a function have the code and defaults that were set on it; False if it was replaced."""
+    if not (isinstance(old, types.FunctionType) and isinstance(value, types.FunctionType)):
+        return False
+    if old.__globals__ is not value.__globals__ or old.__qualname__ != value.__qualname__:
+        return False
+    if old.__closure__ or value.__closure__ or "__wrapped__" in vars(value):
+        return False
+    old.__code__ = value.__code__
+    old.__defaults__, old.__kwdefaults__ = value.__defaults__, value.__kwdefaults__
+    vars(old).clear()
+    vars(old).update(vars(value))
+    return True
 
 
 def _is_same(old: Any, value: Any, pickled: bytes) -> bool:

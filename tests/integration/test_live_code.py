@@ -741,6 +741,26 @@ def test_functions_that_lie_in_what_a_library_made(client: Client, write: Write)
     assert agree(client, g, 1) == (6, 6, ("int", 5), "float")
 
 
+def test_a_function_that_was_changed_is_so_wherever_it_is_kept(
+    client: Client, write: Write
+) -> None:
+    module = write(
+        "kept_function",
+        "def h(x, y=1): return x + y\n"
+        "class Holder:\n    def __init__(self): self.function = h\n"
+        "holder, table = Holder(), {'h': h}\n"
+        "def all_of_it(x): return h(x), holder.function(x), table['h'](x)\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 1) == (2, 2, 2)
+    module.h.__defaults__ = (10,)
+    assert agree(client, g, 1) == (11, 11, 11)
+    module.h.__code__ = (lambda x, y: x - y).__code__
+    assert agree(client, g, 1) == (-9, -9, -9)
+    module.h = lambda x: "replaced"
+    assert agree(client, g, 1) == ("replaced", -9, -9)
+
+
 def test_a_value_whose_class_was_replaced(client: Client, write: Write) -> None:
     module = write(
         "turned",
@@ -806,7 +826,8 @@ def test_what_is_the_same_object_stays_the_same(client: Client, write: Write) ->
         "    sharing.CONFIG.depth = x\n"
         "    sharing.RECENT.append(x), sharing.COUNTS.update('b'), sharing.NAMES['a'].append(x)\n"
         "    return [take(), take(sharing.MISSING), SERVICE.config.depth,\n"
-        "            SERVICE.config is CONFIG, list(RECENT)[-1], COUNTS['b'] > 0, NAMES['a'][-1]]\n",
+        "            SERVICE.config is CONFIG, list(RECENT)[-1], COUNTS['b'] > 0,\n"
+        "            NAMES['a'][-1]]\n",
     )
     g = script(all_of_it, module=module)
     expected = [True, True, 5, True, 5, True, 5]
