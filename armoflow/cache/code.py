@@ -18,7 +18,7 @@ import reprlib
 import sys
 import types
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import CodeShape, shape_of
@@ -148,7 +148,7 @@ class _CodeReader:
     """Reads one callable's code."""
 
     def __init__(self) -> None:
-        rules = dict.fromkeys((Task, MultiTask), self._task)
+        rules: dict[type, Callable[[Any], RuleResult]] = {Task: self._task, MultiTask: self._task}
         self._walk = make_walk(self._refer, rules, replace=_by_type)
         self._replaces = False
         self._names: dict[int, str] = {}

@@ -54,6 +54,7 @@ from armoflow.codec.usage import (
     Binding,
     Usage,
     find_usage,
+    is_generator,
     is_own,
 )
 from armoflow.errors import LeftBehindWarning, SerializationError
@@ -87,6 +88,7 @@ class LiveState:
         self._known: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._known_with_values: OrderedDict[int, tuple[Any, Usage]] = OrderedDict()
         self._told: set[str] = set()  # names that do not travel
+        self._where = ("<unknown>", 0)  # file and line of what is looked at
         self._owners: dict[str, Any] = {}  # of the names that differ: what they are in
 
     def check(self, root: Any) -> None:
@@ -117,6 +119,9 @@ class LiveState:
     def _compare(self, usage: Usage) -> bool:
         """Note what differs; returns whether ``usage.holds`` will notice any further change."""
         noticed = True
+        if usage.functions:
+            code = usage.functions[0].__code__
+            self._where = code.co_filename, code.co_firstlineno
         for binding in usage.bindings:
             if self._bundle.source(binding.module) is None:
                 continue
@@ -127,6 +132,8 @@ class LiveState:
             self._set(module, path, DELETED)
         for cls in usage.classes:
             self._compare_above(cls)
+        for generator in usage.generators:
+            self._tell_generator(usage, generator)
         for module, name in usage.patched:
             self._tell_left(
                 f"{module}.{name}",
@@ -145,7 +152,7 @@ class LiveState:
         """Tell once of something that does not travel."""
         if name not in self._told:
             self._told.add(name)
-            warnings.warn(f"{name} {why}", LeftBehindWarning, stacklevel=2)
+            warnings.warn_explicit(f"{name} {why}", LeftBehindWarning, *self._where)
 
     def _deleted(self, usage: Usage) -> Iterator[tuple[str, str]]:
         """Names that the sources have, and the modules and classes have not (any more)."""
@@ -159,6 +166,20 @@ class LiveState:
                 for name in declared.attributes_of(binding.path):
                     if name not in value.__dict__:
                         yield binding.module, f"{binding.path}.{name}"
+
+    def _tell_generator(self, usage: Usage, value: Any) -> None:
+        """Tell of random numbers that are the same in several tasks."""
+        name = f"a {type(value).__name__}"
+        for binding in usage.bindings:
+            if binding.value is value:
+                if self._bundle.source(binding.module) is not None:
+                    return  # importing the module makes another one in each process
+                name = binding.path
+        self._tell_left(
+            name,
+            "is copied to each worker process, and the copies give the same random numbers: make "
+            "one in the task, of a seed that is an argument, as numpy.random.default_rng([1, i])",
+        )
 
     def _compare_above(self, cls: type) -> None:
         """Note what bases a class has, and what was registered with it."""
@@ -453,12 +474,12 @@ def _is_portable(value: Any) -> bool:
     kind = type(value)
     module = kind.__module__
     top = module.partition(".")[0]
-    if top == "logging" or kind is object:
-        return False  # the handlers are each process's own; an object is nothing but itself
+    if top == "logging" or kind is object or is_generator(kind):
+        return False  # handlers and random numbers are each process's own; an object is itself
     if top in sys.stdlib_module_names or top == "armoflow" or is_own(module):
         return True
-    if top not in _OF_DATA or module.startswith("numpy.random"):
-        return False  # a generator of random numbers is each process's own
+    if top not in _OF_DATA:
+        return False
     size = getattr(value, "nbytes", 0)
     return isinstance(size, int) and size <= config.LIVE_DATA_LIMIT
 

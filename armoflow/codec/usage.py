@@ -106,10 +106,12 @@ class Usage:
         missing: Module and name of those that are looked up in the user's own modules, and are not
             there: of builtins, of attributes of something else, or deleted.
         patched: Module and name of those in other modules that the user's own code stands for.
+        generators: Generators of random numbers.
     """
 
     def __init__(self) -> None:
         self.patched: list[tuple[str, str]] = []
+        self.generators: list[Any] = []
         self.functions: list[types.FunctionType] = []
         self.classes: list[type] = []
         self.modules: dict[str, None] = {}
@@ -270,12 +272,25 @@ def _contents_of(value: Any) -> list[Any]:
     return [*value, *attributes]
 
 
+def is_generator(kind: type) -> bool:
+    """Whether what a class makes gives random numbers, as one of Python's own or of NumPy's.
+
+    Example:
+        >>> import random
+        >>> is_generator(random.Random), is_generator(int)
+        (True, False)
+    """
+    module = str(kind.__module__)
+    return module == "random" or module.startswith("numpy.random.")
+
+
 def slots_of(kind: type) -> tuple[str, ...]:
     """The names of the slots of the user's own classes that a class has.
 
     Example:
-        >>> class Point: __slots__ = ("x", "y")
-        >>> slots_of(Point), slots_of(int)
+        >>> script = {"__name__": "__main__"}
+        >>> exec("class Point: __slots__ = ('x', 'y')", script)
+        >>> slots_of(script["Point"]), slots_of(int)
         (('x', 'y'), ())
     """
     known = _slots.get(kind)
@@ -490,6 +505,8 @@ class _UsageWalk:
             self.visit(cls)
             for part in self.usage.note_contents(value):
                 self.visit(part)
+        elif is_generator(cls):
+            self.usage.generators.append(value)
         else:
             # A task, a cached function, or what else a library made around a function.
             for name, part in list(getattr(value, "__dict__", {}).items()):

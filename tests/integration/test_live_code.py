@@ -7,6 +7,7 @@ import enum
 import functools
 import importlib
 import os
+import random
 import sys
 import types
 import zipfile
@@ -886,3 +887,20 @@ def test_what_is_left_behind_is_told(client: Client, write: Write) -> None:
             pytest.warns(LeftBehindWarning, match=r"json\.dumps was replaced in this process"),
         ):
             other.compute(task(module.text)(1))
+
+
+def drawn(x: int) -> float:
+    return rng.random() + x  # type: ignore[name-defined,no-any-return]  # noqa: F821
+
+
+def test_random_numbers_that_would_be_the_same_in_several_processes_are_told() -> None:
+    numpy = pytest.importorskip("numpy")
+    for generator in (random.Random(), numpy.random.default_rng(), numpy.random.RandomState()):
+        function = script(drawn, rng=generator)
+        held = functools.partial(lambda made, x: made.random() + x, generator)
+        with (
+            Client() as client,
+            pytest.warns(LeftBehindWarning, match=r"^rng is copied to each worker process"),
+            pytest.warns(LeftBehindWarning, match=r"^a \w+ is copied to each worker process"),
+        ):
+            client.compute(task(function)(1), task(held)(1))

@@ -62,7 +62,7 @@ def after_replaced(nodes: Iterable[Node], base: TaskOptions) -> set[Node]:
         base: What holds where a task says nothing.
     """
     readers: defaultdict[Node, list[Node]] = defaultdict(list)
-    pending = []
+    pending: list[Node] = []
     for node in nodes:
         for below in node.inputs:
             readers[below].append(node)
