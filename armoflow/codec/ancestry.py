@@ -14,8 +14,8 @@ from armoflow.system.importing import MAIN
 BASES = "__bases__"
 """The attribute that holds the bases of a class; it is in no dictionary."""
 
-REGISTERED = "register"
-"""Stands as a name in an abstract class for what was registered with it."""
+REGISTERED = "<registered>"
+"""Stands as a name in an abstract class for what was registered with it: no attribute has it."""
 
 
 def registered_with(cls: type) -> list[type]:
@@ -36,10 +36,7 @@ def registered_with(cls: type) -> list[type]:
 
 def is_found(cls: type) -> bool:
     """Whether a class is what its module has under its name, at any depth."""
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found is cls
+    return _found_as(cls) is cls
 
 
 def has_other_bases(
@@ -70,9 +67,24 @@ def _name_of(cls: type) -> tuple[str, str]:
 
 
 def _is_replaced(cls: type) -> bool:
-    """Whether a class of the user's own is not what its module has under its name any more."""
+    """Whether the module of a class of the user's own has another one under its name now.
+
+    That it is not found there says nothing: it may be made in a function, or have the name of the
+    class that is derived from it, as with named tuples.
+    """
     name = cls.__module__
-    return name not in MAIN and is_user_module(name) and not is_found(cls)
+    if name in MAIN or not is_user_module(name):
+        return False
+    found = _found_as(cls)
+    return isinstance(found, type) and cls not in found.__mro__
+
+
+def _found_as(cls: type) -> Any:
+    """What the module of a class has under its name."""
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found
 
 
 def _resolve(expression: ast.expr, scope: Mapping[str, Any]) -> Any:

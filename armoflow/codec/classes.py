@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import operator
 import pickle
+import re
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+import cloudpickle
 
 from armoflow.codec.ancestry import BASES
 from armoflow.codec.class_parts import find_parts
@@ -102,6 +105,18 @@ def loaded_class(name: str) -> type | None:
     """A class by value that came from another process, by its name, if there is just one."""
     found = [cls for cls in _foreign if cls.__qualname__ == name and cls.__module__ in MAIN]
     return found[0] if len(found) == 1 else None
+
+
+def without_numbers(pickled: bytes) -> bytes:
+    """The pickle of a class without cloudpickle's numbers, which tell classes that are alike apart.
+
+    Only of classes that this process has.
+    """
+    known = cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+    return _NUMBER.sub(lambda found: b"" if found[0].decode() in known else found[0], pickled)
+
+
+_NUMBER = re.compile(rb"[0-9a-f]{32}")
 
 
 class ClassState:

@@ -22,8 +22,8 @@ from importlib.util import spec_from_file_location
 from typing import Any
 
 from armoflow import config
-from armoflow.codec.ancestry import BASES, REGISTERED
-from armoflow.codec.classes import surround_classes
+from armoflow.codec.ancestry import BASES, REGISTERED, is_found
+from armoflow.codec.classes import surround_classes, without_numbers
 from armoflow.codec.modules import DELETED, Bundle, ModuleSource, decode_bundle, is_user_module
 from armoflow.codec.pickling import dumps_whole
 from armoflow.errors import SerializationError
@@ -123,10 +123,11 @@ def _set_names(names: Mapping[str, bytes | None]) -> None:
         module, _, path = name.partition(":")
         if pickled is not None and module in sys.modules:
             *owners, last = path.split(".")
-            _set_name(functools.reduce(getattr, owners, sys.modules[module]), last, pickled)
+            owner = functools.reduce(getattr, owners, sys.modules[module])
+            _set_name(owner, last, pickled, (vars(sys.modules[module]), path))
 
 
-def _set_name(owner: Any, name: str, pickled: bytes) -> None:
+def _set_name(owner: Any, name: str, pickled: bytes, place: tuple[dict[str, Any], str]) -> None:
     if pickled == DELETED:
         if name in vars(owner):
             delattr(owner, name)
@@ -137,16 +138,26 @@ def _set_name(owner: Any, name: str, pickled: bytes) -> None:
             owner.register(cls)
         return
     old = owner.__bases__ if name == BASES else vars(owner).get(name)
-    if not (_is_same(old, value, pickled) or _change(old, value) or _fill(old, value)):
+    if not (_is_same(old, value, pickled) or _change(old, value, place) or _fill(old, value)):
         setattr(owner, name, value)
 
 
-def _change(old: Any, value: Any) -> bool:
-    """Let a function have the code and defaults that were set on it; False if it was replaced."""
+def _change(old: Any, value: Any, place: tuple[dict[str, Any], str]) -> bool:
+    """Let a function, or a class, have what was set on it; False if it was replaced.
+
+    Args:
+        old: What the module has.
+        value: What it is to have.
+        place: The module's names, and where it is in them: who imported a function has none there.
+    """
+    if isinstance(old, type) and isinstance(value, type):
+        return old.__module__ == place[0].get("__name__") and _change_class(old, value)
     if not (isinstance(old, types.FunctionType) and isinstance(value, types.FunctionType)):
         return False
-    if old.__globals__ is not value.__globals__ or old.__qualname__ != value.__qualname__:
-        return False
+    scope, path = place
+    for function in (old, value):
+        if function.__globals__ is not scope or function.__qualname__ != path:
+            return False
     if old.__closure__ or value.__closure__ or "__wrapped__" in vars(value):
         return False
     old.__code__ = value.__code__
@@ -156,6 +167,21 @@ def _change(old: Any, value: Any) -> bool:
     return True
 
 
+def _change_class(old: type, value: type) -> bool:
+    """The same of a class that its module has under another name than its own."""
+    if is_found(old) or (old.__name__, old.__bases__) != (value.__name__, value.__bases__):
+        return False
+    for name in vars(old).keys() - vars(value).keys():
+        delattr(old, name)
+    for name, attribute in vars(value).items():
+        if name not in _OF_EVERY_CLASS and vars(old).get(name) is not attribute:
+            setattr(old, name, attribute)
+    return True
+
+
+_OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl"})
+
+
 def _is_same(old: Any, value: Any, pickled: bytes) -> bool:
     """Whether importing the module has made what it is at the client.
 
@@ -163,10 +189,15 @@ def _is_same(old: Any, value: Any, pickled: bytes) -> bool:
     """
     if type(old) is not type(value) or isinstance(value, _FUNCTIONS):
         return False
+    if value is old:
+        return True
     try:
-        return value is old or dumps_whole(old) == pickled
+        made = dumps_whole(old)
     except SerializationError:
         return False
+    return made == pickled or (
+        isinstance(old, type) and without_numbers(made) == without_numbers(pickled)
+    )
 
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, classmethod, staticmethod, property)

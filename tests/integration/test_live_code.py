@@ -675,20 +675,42 @@ def test_bases_that_were_loaded_again_or_assigned(client: Client, write: Write) 
     assert agree(client, g, 0) == (2, 0)
 
 
+def test_bases_that_have_another_name_than_their_own_stay(client: Client, write: Write) -> None:
+    module = write(
+        "odd_bases",
+        "import collections\n"
+        "def make():\n    class Inner: v = 1\n    return Inner\n"
+        "Base = make()\n"
+        "class Low(Base): pass\n"
+        "_Row = collections.namedtuple('Row', 'a b')\n"
+        "class Row(_Row):\n    def m(self): return self.a\n"
+        "def all_of_it(x):\n"
+        "    return issubclass(Low, Base), Low.v, issubclass(Row, _Row), Row(x, 2).m()\n",
+    )
+    g = script(all_of_it, module=module)
+    assert agree(client, g, 0) == (True, 1, True, 0)
+    module.Base.v = 3
+    assert agree(client, g, 0) == (True, 3, True, 0)
+    module.Low.v = 5
+    assert agree(client, g, 0) == (True, 5, True, 0)
+
+
 def test_classes_that_an_abstract_one_was_told_of(client: Client, write: Write) -> None:
     module = write(
         "abstract",
         "import abc\n"
         "class Base(abc.ABC): pass\n"
-        "class Own: pass\n"
-        "def all_of_it(x): return isinstance(x, Base), isinstance(Own(), Base)\n",
+        "class Own:\n    def register(self): return 1\n"
+        "def all_of_it(x): return isinstance(x, Base), isinstance(Own(), Base), Own().register()\n",
     )
     g = script(all_of_it, module=module)
-    assert agree(client, g, 1) == (False, False)
+    assert agree(client, g, 1) == (False, False, 1)
     module.Base.register(int)
-    assert agree(client, g, 1) == (True, False)
+    assert agree(client, g, 1) == (True, False, 1)
     module.Base.register(module.Own)
-    assert agree(client, g, 1) == (True, True)
+    assert agree(client, g, 1) == (True, True, 1)
+    module.Own.register = lambda self: 2
+    assert agree(client, g, 1) == (True, True, 2)
 
 
 def test_defaults_of_methods_that_a_library_has_written(client: Client, write: Write) -> None:
