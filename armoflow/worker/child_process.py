@@ -26,6 +26,7 @@ from armoflow.system.this_process import runs
 from armoflow.worker.home import USUAL, Home
 from armoflow.worker.mark import Mark, create_mark_file
 from armoflow.worker.output_reader import OutputReader
+from armoflow.worker.recent_payloads import SentPayloads
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class ChildProcess:
         output: What it writes.
         broken: What it sent that made no sense, for which it was ended.
         home: What it runs in.
+        payloads: What it was sent of them, by whoever has it.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ChildProcess:
         directory.mkdir(parents=True)
         self.ready = False
         self.home = home
+        self.payloads = SentPayloads()
         self.directory = str(directory)
         self.broken: BrokenStreamError | None = None
         self._directory = directory

@@ -25,7 +25,6 @@ from armoflow.worker.heard import decode_done, decode_partial, is_of
 from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, SpoolEntry
-from armoflow.worker.recent_payloads import SentPayloads
 from armoflow.worker.work import Assignment, Cause, TaskEnding, overran
 
 _AFTER_OUTCOMES = (lane_frames.ABSENT, lane_frames.PAUSED)
@@ -88,7 +87,6 @@ class Dialogue:
         self._early: set[int] = set()
         self._recalls: deque[set[int]] = deque()
         self._answers: set[asyncio.Task[None]] = set()
-        self._payloads = SentPayloads()
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -99,7 +97,7 @@ class Dialogue:
         for work in works:
             serial = next(self._serials)
             self.sent[serial] = work
-            messages.append(work.message(serial, self._payloads.name(work.payload)))
+            messages.append(work.message(serial, self._child.payloads.name(work.payload)))
             sources.update(work.inputs)
         self._child.send(self._pack([lane_frames.RUN, messages, sources]))
 

@@ -154,14 +154,15 @@ def kept(
 
 
 def run(engine: Commanded, script: Path, *arguments: str) -> str:
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, script, *arguments],
         env=engine.environment,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        check=True,
-    ).stdout
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_what_a_script_would_run_is_explained_and_nothing_of_it_runs(

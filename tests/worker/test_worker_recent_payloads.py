@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from seats import call, output, seat
 
 from armoflow import config
+from armoflow.worker.home import Home
 from armoflow.worker.recent_payloads import ReceivedPayloads, SentPayloads
 
 PAYLOADS = [bytes([number]) * 3 for number in range(config.BUNDLES_KEPT + 4)]
@@ -36,3 +42,23 @@ def test_neither_large_payloads_nor_those_in_files_are_kept() -> None:
     sent = SentPayloads()
     said = [sent.name(one) for one in (LARGE, IN_A_FILE, LARGE, IN_A_FILE)]
     assert said == [LARGE, IN_A_FILE, LARGE, IN_A_FILE]
+
+
+def test_a_process_that_others_ran_beside_meanwhile_finds_what_it_is_sent(tmp_path: Path) -> None:
+    """Tasks of other environments and devices have processes of their own: it waits meanwhile."""
+
+    async def run() -> list[Any]:
+        async with seat(tmp_path) as host:
+            works = []
+            for name, device in (("a", None), ("b", "1"), ("c", None), ("c", None)):
+                home = Home(devices=None if device is None else (device,))
+                works.append(host.work(call(str.upper, name), home=home))
+                works[-1].payload = next(
+                    (one.payload for one in works if one.payload == works[-1].payload),
+                    works[-1].payload,
+                )
+                host.supervisor.send([works[-1]])
+                await host.wait_for(works)
+            return [output(host.outcomes[work.key]) for work in works]
+
+    assert asyncio.run(run()) == [["A"], ["B"], ["C"], ["C"]]
