@@ -39,7 +39,7 @@ class RealisticServer(Server):
 
     def interceptors(self) -> Sequence[Any]:
         """What sees every call, outermost first."""
-        return (Manners(self._fate), *super().interceptors())
+        return (*super().interceptors(), Manners(self._fate))
 
     def _make_agent(self, partition: str, workers: int, directory: Path) -> Agent:
         return SocketAgent(

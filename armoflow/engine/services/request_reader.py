@@ -45,7 +45,7 @@ def request_reader(name: str, deserialize: Callable[[bytes], Any]) -> Callable[[
         try:
             return deserialize(data)
         except DecodeError as error:
-            raise StateError("INVALID_ARGUMENT", f"{name}: no such message: {error}") from error
+            raise StateError("UNKNOWN", f"{name}: no such message: {error}") from error
 
     return read
 
