@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_DIGITS = 18
-"""Of a number in a text: no limit of an engine has more, and Python reads none of thousands."""
+_DIGITS = 100
+"""Of a number in a text: nothing is counted that far, and Python reads none of thousands."""
 
 
 def is_text(value: str) -> bool:

@@ -156,6 +156,7 @@ def kept(
 def run(engine: Commanded, script: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, script, *arguments],
+        check=False,  # what it says would not be told
         env=engine.environment,
         capture_output=True,
         text=True,

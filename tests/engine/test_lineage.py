@@ -70,7 +70,11 @@ async def deepen(directory: Path, levels: int) -> int:
         running.open_session()
         root = running.submit()
         waiting = running.submit(dependencies=(root.outputs[0],))
-        grow(running, root.id, root.outputs[0], *(f"level {n}" for n in range(levels)))
+        end = root.id
+        for some in range(0, levels, 500):  # no more are begun while much waits for its commit
+            names = (f"level {n}" for n in range(some, some + 500))
+            end = grow(running, end, root.outputs[0], *names)[-1]
+            await engine.committed()
         (last,) = running.take()
         await engine.fail(last, "too deep")
         while engine.state.unfinished:

@@ -191,7 +191,7 @@ async def test_a_caller_that_goes_while_its_call_is_ended_is_no_defect(
         service = ExtensionService(running.engine)
         service.close()
         guard = Guard(CallLog(None))
-        handler = guard._generator(service.connect, "Extension/Connect")
+        handler = guard._generator(service.connect, "Extension/Connect", lambda request: request)
 
         async def requests() -> AsyncGenerator[bytes, None]:
             await asyncio.Event().wait()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from armoflow import AsyncClient, Client, task
-from armoflow.errors import OptionError, RemoteTraceback
+from armoflow.errors import OptionError, RemoteTraceback, shown
 
 
 @pytest.fixture
@@ -167,7 +167,9 @@ def test_every_timeout_is_checked_alike(timeout: Any) -> None:
 @pytest.mark.parametrize("timeout", [1e308, 10**400])
 def test_a_timeout_has_an_end(timeout: Any) -> None:
     longest = f"at most {threading.TIMEOUT_MAX:.0f} seconds, not "
-    refuse_timeout(timeout, f"{longest}{timeout!r}: leave it out to wait for as long as it takes")
+    refuse_timeout(
+        timeout, f"{longest}{shown(timeout)}: leave it out to wait for as long as it takes"
+    )
 
 
 def refuse_timeout(timeout: Any, told: str) -> None:
