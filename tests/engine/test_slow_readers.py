@@ -166,6 +166,39 @@ def test_a_socket_that_nobody_reads_is_cut_off_and_holds_nothing(
             stream.close()
 
 
+def test_a_socket_that_is_ending_with_much_unread_costs_no_work(tmp_path: Path) -> None:
+    """Its client says no more and reads nothing: what is on its way stays there until it goes."""
+    with serve(tmp_path) as serving:
+        session = create_session(serving)
+        stream = RawSocket(serving.server.address.stream_path)
+        try:
+            stream.greet()
+            assert stream.request(Kind.WATCH, session)[0] == Kind.OK
+            (beside,) = (s for s in serving.server._streams if isinstance(s, StreamSocket))
+            (peer,) = beside._streams
+            waiting = peer._connection.replies
+
+            async def count_looks() -> int:
+                while peer._writable:
+                    waiting.send(
+                        [0, Kind.CHANGES, session, [["r", 2, 9, b"x" * 9_999, None, None]]]
+                    )
+                    await asyncio.sleep(0)
+                peer._transport.close()
+                waiting.send([0, Kind.CHANGES, session, []])
+                looks = 0
+                for _ in range(100):
+                    looks += peer._sending
+                    await asyncio.sleep(0)
+                return looks
+
+            assert serving.run(count_looks()) < 5
+            assert waiting.closed
+        finally:
+            stream.close()
+        wait_until(serving, lambda: not beside._streams)
+
+
 class GoneCaller:
     """A call whose caller goes just when it is told how the call ended."""
 

@@ -80,7 +80,9 @@ class Replies:
         return frames
 
     def close(self) -> None:
-        """Send what waits, and nothing after it."""
+        """Send what waits, and nothing after it; may be called again."""
+        if self.closed:
+            return
         self.closed = True
         self._engine.admission.listeners.discard(self._on_fault)
         for task in self._running:
