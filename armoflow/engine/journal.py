@@ -135,6 +135,7 @@ class Journal:
         self._freed = False
         self._finishing = False  # its thread has the connection, though nothing is being written
         self._quiet: asyncio.TimerHandle | None = None
+        self._gave_back = False  # room that the file still has: a copy of all of the log frees it
         self._queue: queue.SimpleQueue[Transaction | Callable[[], None] | None] = (
             queue.SimpleQueue()
         )
@@ -361,8 +362,11 @@ class Journal:
             return
         if self._has_pending() and not self._scheduled:
             self._schedule(busy=batch.rows >= BUSY_ROWS)
-        if self._checkpoints.running or self._checkpoints.file_length > checkpoints.MOST_PAGES:
+        if self._checkpoints.running or self._is_long():
             self._await_quiet()
+
+    def _is_long(self) -> bool:
+        return self._gave_back or self._checkpoints.file_length > checkpoints.MOST_PAGES
 
     def _await_quiet(self) -> None:
         """The log's file is made short when nothing was written for a while."""
@@ -376,7 +380,7 @@ class Journal:
             return  # what is written then asks again
         if self._finishing or self._checkpoints.running:
             self._await_quiet()
-        elif self._checkpoints.file_length > checkpoints.MOST_PAGES:
+        elif self._is_long():
             self._finishing = True
             self._queue.put(self._shorten)
 
@@ -439,11 +443,15 @@ class Journal:
             self._finishing = False
 
     def _shorten(self) -> None:
+        self._gave_back = False
         self._checkpoints.shorten(self._connection)
         self._finishing = False
 
     def _compact(self) -> None:
         """Give room back, at least a slice of it, for as long as nothing is to be written."""
+        if not self._gave_back:
+            self._gave_back = True
+            self._loop.call_soon_threadsafe(self._await_quiet)  # what comes meanwhile may keep it
         while True:
             self._compaction.step()
             self._pages += compaction.SLICE
