@@ -41,14 +41,13 @@ def functions() -> SimpleNamespace:
 
         return os.getpid()
 
-    def stay_once(path: str) -> int:
-        """Stay until the process is ended, for the first time."""
+    def stay_beside() -> int:
+        """Stay until the process is ended, where :func:`leave` has run."""
+        import builtins
         import os
         import time
-        from pathlib import Path
 
-        if not Path(path).exists():
-            Path(path).touch()
+        if hasattr(builtins, "left"):
             time.sleep(3600)
         return os.getpid()
 
@@ -97,7 +96,7 @@ async def test_the_item_is_named_and_the_others_go_on(tmp_path: Path) -> None:
 @on_the_loop
 async def test_what_others_left_is_nobody_s_fault(tmp_path: Path) -> None:
     async with seat(tmp_path) as host:
-        limited = call(RUN.stay_once, str(tmp_path / "here"), settings=LIMIT)
+        limited = call(RUN.stay_beside, settings=LIMIT)
         calls = call(RUN.leave), call(RUN.process), limited, call(RUN.process)
         _, before, ended, after = await host.run(*calls)
         first, second, third = (output(one)[0] for one in (before, ended, after))
