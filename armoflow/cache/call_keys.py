@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from armoflow.cache.bound import Bound, bound_to
 from armoflow.cache.code import CodeKey
 from armoflow.cache.fingerprints import Fingerprints, placed
 from armoflow.cache.walk import (
@@ -20,7 +22,6 @@ from armoflow.cache.walk import (
 )
 from armoflow.graph.nodes import Node
 from armoflow.policies import CachePolicy
-from armoflow.texts import as_text
 
 if TYPE_CHECKING:
     from armoflow.graph.task import BaseTask
@@ -139,35 +140,27 @@ class CallKeys:
 
     def _make(self, task: AnyTask, policy: CachePolicy) -> Called:
         parts = policy.keyed
-        function, bound = _unbound(task.function)
-        name = as_text(f"{getattr(function, '__module__', '')}:{_qualname(function)}")
+        bound = bound_to(task.function, task.name)
         version, code = policy.version, None
         if version is not None:
-            told = self._values.of(Parts("version", [name, version, *bound]))
+            told = self._values.of(Parts("version", [bound.name, version, *self._data(bound)]))
         elif "code" in parts:
             code = self._values.of_code(task.function)
             told = code.digest
         else:
-            told = self._values.of(Parts("name", [name, *bound]))
+            told = self._values.of(Parts("name", [bound.name, *self._data(bound)]))
         environment = (
             {**self._environment, **dict(policy.declared)} if "environment" in parts else {}
         )
         said = [text for item in sorted(environment.items()) for text in item]
         head = digest_of(told, text_digest("environment", str(task.outputs), *said))
-        return Called(name, head, code, version, environment, _takes(task), policy)
+        return Called(bound.name, head, code, version, environment, _takes(task), policy)
 
-
-def _unbound(function: Any) -> tuple[Any, list[Any]]:
-    """A function, and the arguments that partials around it bind: these are no code."""
-    bound: list[Any] = []
-    while isinstance(function, functools.partial):
-        bound.extend((function.args, function.keywords))
-        function = function.func
-    return function, bound
-
-
-def _qualname(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or type(function).__qualname__
+    def _data(self, bound: Bound) -> Iterator[Any]:
+        yield from bound.given
+        for number, value in enumerate(bound.kept):
+            with suppress(NoKey):
+                yield number, self._values.of(value)
 
 
 def _takes(task: AnyTask) -> Parameters:

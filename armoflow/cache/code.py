@@ -33,7 +33,7 @@ from armoflow.codec.usage import METHODS, is_own, names_in, names_there
 from armoflow.graph.task import BaseTask, MultiTask, Task
 from armoflow.system.packages import origin, package_of
 
-_TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
+TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
 """What a global name may stand for that says itself what it is."""
 
 _DERIVED = frozenset(
@@ -261,7 +261,7 @@ class _CodeReader:
                 names.append(text_digest("builtin", name))
                 continue
             digest = self._walk.digest(scope[name])
-            if isinstance(scope[name], _TOLD_BY_NAME):
+            if isinstance(scope[name], TOLD_BY_NAME):
                 names.append(digest)
             else:
                 data.append(digest)
@@ -312,7 +312,7 @@ class _CodeReader:
                     continue
                 value = vars(module)[name]
                 digest = self._walk.digest(value)
-                if not isinstance(value, _TOLD_BY_NAME):
+                if not isinstance(value, TOLD_BY_NAME):
                     self._show(module.__name__, name, value, digest)
                 found.append(value)
                 yield text_digest("attribute", module.__name__, name, digest.hex())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from armoflow.cache import Keys, NodeKey, decode_code, decode_parts, differences
 from armoflow.errors import EnvelopeError, UnkeyableError
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import Node
+from armoflow.graph.task import BaseTask
 from armoflow.policies import NOT_CACHED, CachePolicy, make_policy
 
 
@@ -188,25 +190,111 @@ def test_ignored_arguments_may_be_those_of_stars() -> None:
     assert of(["b"], 1, b=3) == of(["b"], 1, b=4) != of(["b"], 1, c=4)
 
 
-def test_a_version_stands_for_the_code() -> None:
-    def of(version: str, factor: int) -> bytes:
-        scale = task(lambda number: factor * number, name="scale")
-        return key(scale(1), make_keys(make_policy(True, version=version)))
+def written(text: str) -> BaseTask[..., Any]:
+    """A task of a function as it stands in this text."""
+    scope: dict[str, Any] = {"__name__": "written"}
+    exec(f"def scale(number): return {text}", scope)
+    return task(scope["scale"])
 
-    assert of("1", 2) == of("1", 3)
-    assert of("1", 2) != of("2", 2)
+
+def test_a_version_stands_for_the_code() -> None:
+    def of(version: str, text: str) -> bytes:
+        return key(written(text)(1), make_keys(make_policy(True, version=version)))
+
+    assert of("1", "2 * number") == of("1", "3 * number")
+    assert of("1", "2 * number") != of("2", "2 * number")
 
 
 def test_policies_leave_out_what_they_do_not_name() -> None:
-    def of(policy: str, value: int, python: str, factor: int) -> bytes:
-        scale = task(lambda number: factor * number, name="scale")
-        return key(scale(value), make_keys(make_policy(policy), environment={"python": python}))
+    def of(policy: str, value: int, python: str, text: str) -> bytes:
+        keys = make_keys(make_policy(policy), environment={"python": python})
+        return key(written(text)(value), keys)
 
-    base = (1, "3.11", 2)
-    changed = {"inputs": (5, "3.11", 2), "environment": (1, "3.12", 2), "code": (1, "3.11", 3)}
+    base = (1, "3.11", "number")
+    changed = {
+        "inputs": (5, "3.11", "number"),
+        "environment": (1, "3.12", "number"),
+        "code": (1, "3.11", "-number"),
+    }
     for policy in ("inputs", "code", "environment", "inputs + code"):
         for part, arguments in changed.items():
             assert (of(policy, *arguments) == of(policy, *base)) == (part not in policy)
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def method(self, number: int) -> int:
+        return self.factor * number
+
+    @classmethod
+    def of_class(cls, number: int) -> int:
+        return cls(2).factor * number
+
+    def __call__(self, number: int) -> int:
+        return self.factor * number
+
+
+class Other(Scale):
+    pass
+
+
+def closing_over(factor: object) -> Callable[..., Any]:
+    def scale(number: int) -> Any:
+        return factor, number
+
+    return scale
+
+
+def with_default(value: int) -> Callable[..., Any]:
+    def scale(number: int, factor: int = value) -> int:
+        return factor * number
+
+    return scale
+
+
+def with_named_default(value: int) -> Callable[..., Any]:
+    def scale(number: int, *, factor: int = value) -> int:
+        return factor * number
+
+    return scale
+
+
+MADE_TWICE: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "what it closes over": (closing_over(2), closing_over(3)),
+    "a default": (with_default(2), with_default(3)),
+    "a default of a named argument": (with_named_default(2), with_named_default(3)),
+    "what a partial binds": (partial(pow, 2), partial(pow, 3)),
+    "the object of a method": (Scale(2).method, Scale(3).method),
+    "the class of a method": (Scale.of_class, Other.of_class),
+    "the object of a built-in method": ("-".join, "+".join),
+    "an object that can be called": (Scale(2), Scale(3)),
+    "lambdas that nobody has named": (lambda number: number + 1, lambda number: number + 2),
+}
+
+
+@pytest.mark.parametrize("policy", [make_policy(True, version="1"), make_policy("inputs")])
+@pytest.mark.parametrize("case", MADE_TWICE)
+def test_functions_of_one_name_are_told_apart_by_their_data(case: str, policy: CachePolicy) -> None:
+    def of(function: Callable[..., Any]) -> bytes:
+        return key(task(function)(1), make_keys(policy))
+
+    one, two = MADE_TWICE[case]
+    assert of(one) == of(one) != of(two)
+
+
+def test_of_what_a_function_closes_over_the_version_stands_for_code_and_what_has_no_key() -> None:
+    keys = make_keys(make_policy(True, version="1"))
+    for one, two in ((threading.Lock(), threading.RLock()), (len, abs), (Scale, Other)):
+        assert key(task(closing_over(one))(1), keys) == key(task(closing_over(two))(1), keys)
+
+
+def test_a_lambda_may_be_named_by_its_task() -> None:
+    keys = make_keys(make_policy(True, version="1"))
+    one, two = (lambda number: number + 1), (lambda number: number + 2)
+    assert key(task(one, name="step")(1), keys) == key(task(two, name="step")(1), keys)
+    assert key(task(one, name="step")(1), keys) != key(task(one, name="other")(1), keys)
 
 
 # --- references and what has no key -------------------------------------------------------------
