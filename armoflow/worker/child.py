@@ -187,9 +187,8 @@ class Child:
         self._recorder.end()
         runner, surroundings = self._runner, self._surroundings
         assert surroundings is not None
-        if (runner.touched or now > surroundings.due) and not surroundings.restore(
-            runner.name, now, thorough=runner.touched
-        ):
+        due = runner.touched or (runner.given and now > surroundings.due)
+        if due and not surroundings.restore(runner.name, now, thorough=runner.touched):
             self._outbox.flush()
             self._place.close()
             os._exit(1)  # another process takes over what was not started

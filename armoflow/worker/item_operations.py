@@ -41,8 +41,10 @@ def run_call(job: Job) -> None:
 
     def attempt() -> Any:
         if arguments is None:
+            job.given = False
             return function()
         args, kwargs = job.inputs.load(arguments)
+        job.given = bool(kwargs) or not SCALARS.issuperset(map(type, args))
         return function(*args, **kwargs)
 
     _run_item(job, 0, attempt)

@@ -75,6 +75,8 @@ class Job:
         cells: For each output, the cells of the items so far.
         pending: Values that hold a graph, by item; their cells are None.
         late: When it has run far longer than it should, by ``time.perf_counter``.
+        given: Its function may have been given more than scalars: what the methods of an object do
+            to this process, nobody knows.
     """
 
     # What few tasks set.
@@ -82,6 +84,7 @@ class Job:
     finished: Mapping[int, Sequence[Cell]] = MappingProxyType({})
     fold: Fold | None = None
     late = math.inf
+    given = True
     _error_bytes = 0
 
     def __init__(

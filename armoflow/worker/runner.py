@@ -124,6 +124,7 @@ class Runner:
         name: The name of the last task.
         payload: What is being run; its user sets it back.
         touched: Its code may have changed something in this process.
+        given: So may something that its code was given.
         requirements: What is installed here.
         surround: Sets environment variables.
     """
@@ -156,7 +157,7 @@ class Runner:
         self._checked: str | None = None  # versions that may run here
         self.name = ""
         self.payload: Payload | None = None
-        self.touched = True
+        self.touched = self.given = True
 
     def run(self, task: EngineTask) -> Effects:
         """Run a task.
@@ -209,7 +210,7 @@ class Runner:
             self.touched = True
 
     def _run(self, task: EngineTask, payload: Payload, effects: Effects) -> None:
-        self.name, self.payload, self.touched = payload.name, payload, False
+        self.name, self.payload, self.touched, self.given = payload.name, payload, False, False
         if payload.versions is not self._checked:  # before anything else is read of it
             check_versions(payload.versions, node=payload.name)
             self._checked = payload.versions
@@ -331,6 +332,8 @@ class Runner:
                 error, step.name, output=output, packages=packages, versions=step.versions
             )
             job.fail_rest(told)
+        finally:
+            self.given = self.given or job.given
         return job
 
     def _job(
@@ -382,6 +385,7 @@ class Runner:
     def _enter(self, function: Callable[..., Any], reach: Reach) -> None:
         """This function runs now, in a graph that the task has returned."""
         self.code.enter(function)
+        self.given = True
         self.touched = self.touched or not reach.is_short()
 
     def _rest(
