@@ -28,8 +28,8 @@ _RARELY_NANOSECONDS = 5_000_000
 """How often is looked at what costs still more."""
 
 _CHECK_NANOSECONDS = 2_000_000
-"""How often is looked after tasks whose code reaches nothing of the process, at most: they can
-change something only through a method of what they are given."""
+"""How often is looked after tasks whose code reaches nothing of the process, but was given objects,
+at most: it can change something only through a method of one."""
 
 
 def _copy(value: Any) -> Any:
@@ -103,8 +103,8 @@ class ProcessState:
         output: Makes standard streams, and tells what cannot be left to the task.
 
     Attributes:
-        due: When is looked again, also after tasks whose code reaches nothing of the process, in
-            nanoseconds of CLOCK_MONOTONIC.
+        due: When is looked again, also after tasks that were given objects and whose code reaches
+            nothing of the process, in nanoseconds of CLOCK_MONOTONIC.
     """
 
     def __init__(self, owner: int, output: Output) -> None:

@@ -5,6 +5,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -680,3 +681,40 @@ def test_inline_limit(local: LocalRunner) -> None:
     large = local.effects(call(produce, config.INLINE_DATA_LIMIT))
     assert isinstance(small.data["output-0"], bytes)
     assert isinstance(large.data["output-0"], StagedFile)
+
+
+class Changing:
+    def __index__(self) -> int:
+        return 1
+
+
+PLAIN = {
+    "nothing": lambda: call(lambda: 1),
+    "scalars": lambda: call(lambda *args: 1, 1, 2.5, "text", b"bytes", None, True),
+}
+
+GIVEN = {
+    "an object": lambda: call(lambda one: 1, Changing()),
+    "one in a list": lambda: call(lambda some: 1, [Changing()]),
+    "one by name": lambda: call(lambda one: 1, one=Changing()),
+    "to an item": lambda: collection(MAP, lambda one: 1, items(Changing())),
+    "to a step": lambda: steps(call(Changing), lambda one: 1),
+    "what cannot be read": lambda: call(lambda one: 1, Unreadable()),
+}
+
+
+class Unreadable:
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("case", [*PLAIN, *GIVEN])
+def test_who_is_given_scalars_is_given_nothing_that_could_change_the_process(
+    local: LocalRunner, case: str
+) -> None:
+    payload = {**PLAIN, **GIVEN}[case]()
+    with suppress(TaskFailure):
+        local.effects(payload)
+    assert local.runner.given == (case in GIVEN)
+    local.effects(call(lambda: 1))
+    assert not local.runner.given  # each task anew
