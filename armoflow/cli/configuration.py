@@ -10,7 +10,7 @@ import rich_click as click
 
 from armoflow import config as tunables
 from armoflow.cli.printing import json_option, print_json, print_table
-from armoflow.client.cache_limit import LIMIT_VARIABLE
+from armoflow.client.client_environment import LIMIT_VARIABLE
 from armoflow.placement import OFFERS_VARIABLE
 from armoflow.protocol.resolve import FILE_VARIABLE, STATE_VARIABLE, resolve
 from armoflow.protocol.settings import CONNECTION_OPTIONS, ConnectionSettings

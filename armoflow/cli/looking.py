@@ -16,7 +16,7 @@ import rich_click as click
 from armoflow.cli.printing import json_option, print_json
 from armoflow.cli.run_script import ScriptPath
 from armoflow.cli.termination import ending_in_order
-from armoflow.client.client_options import DRY_RUN_VARIABLE
+from armoflow.client.client_environment import DRY_RUN_VARIABLE
 from armoflow.errors import GraphError
 
 _SCRIPT = {"ignore_unknown_options": True, "allow_interspersed_args": False}

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import rich_click as click
 
-from armoflow.client.client_options import DETACH_VARIABLE
+from armoflow.client.client_environment import DETACH_VARIABLE
 
 
 class ScriptPath(click.Path):

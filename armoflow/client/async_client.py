@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
+from armoflow.client.awaiting import all_ended, await_each, cancel_started, futures_in
 from armoflow.client.call_spans import call_span
 from armoflow.client.client import Client
 from armoflow.client.eager_target import Stop
 from armoflow.client.future import Future
-from armoflow.client.gathering import assemble, check_future, gather_values, late
+from armoflow.client.gathering import assemble, check_future, gather_values
 from armoflow.client.habits import check_computable, check_policy
 from armoflow.client.iteration import Iteration
 from armoflow.client.neighbours import OF_CLIENTS
 from armoflow.client.pending_call import pending
 from armoflow.client.put import Put
 from armoflow.client.waiting import check_timeout
-from armoflow.errors import ClientClosedError, GraphError, WaitTimeoutError
+from armoflow.errors import ClientClosedError, GraphError
 from armoflow.estimate import Estimate
 from armoflow.explanation import Explanation
 from armoflow.foreign_keywords import A_LIST, refuse_arguments
@@ -115,7 +115,10 @@ class AsyncClient:
             return assemble(values, lazy, await self._eager(lazy, timeout) if lazy else [])
         with call_span("compute", lazy):
             futures = await self._started(self.client.submit_all, lazy)
-            results = await self._values(futures, timeout, return_exceptions)
+            results: list[Any] = []
+            if futures:
+                await all_ended(futures, timeout)
+                results = await self._call(lambda: gather_values(futures, return_exceptions))
         return assemble(values, lazy, results)
 
     @pending
@@ -138,7 +141,7 @@ class AsyncClient:
     ) -> Any:
         """Await futures; see :meth:`Client.gather`. Who is cancelled meanwhile cancels none."""
         refuse_arguments("gather", ("return_exceptions",), others, more, A_LIST)
-        waited = list(_futures_in(futures))
+        waited = list(futures_in(futures))
         if waited:
             await asyncio.wait(waited)
         return await self._call(lambda: gather_values(futures, return_exceptions))
@@ -166,7 +169,7 @@ class AsyncClient:
         waited = list(dict.fromkeys(futures))
         for future in waited:
             check_future(future, "as_completed")
-        return _as_completed(waited, timeout)
+        return await_each(waited, timeout)
 
     @pending
     async def put(
@@ -281,7 +284,7 @@ class AsyncClient:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_cancel_started)
+            starting.add_done_callback(cancel_started)
             raise
 
     async def _eager(self, lazy: Sequence[Any], timeout: float | None) -> list[Any]:
@@ -297,22 +300,6 @@ class AsyncClient:
             await asyncio.wait([computing])
             computing.exception()  # nobody asks for it any more
             raise
-
-    async def _values(
-        self, futures: list[Future[Any]], timeout: float | None, return_exceptions: bool
-    ) -> list[Any]:
-        if not futures:
-            return []
-        try:
-            _, left = await asyncio.wait(futures, timeout=timeout)
-        except asyncio.CancelledError:
-            _cancel(futures)
-            raise
-        if left:
-            _cancel(left)
-            raise late(len(left), len(futures), timeout)
-        values: list[Any] = await self._call(lambda: gather_values(futures, return_exceptions))
-        return values
 
     async def _iterate(
         self, collection: DelayedList[Any], timeout: float | None
@@ -364,42 +351,3 @@ class _Opening:
             client = self._client
         if client is not None:
             client.close()
-
-
-async def _as_completed(
-    futures: list[Future[Any]], timeout: float | None
-) -> AsyncIterator[Future[Any]]:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    arrivals: asyncio.Queue[Any] = asyncio.Queue()
-    count = len(futures)
-    while futures:  # they are held no longer than it takes
-        futures.pop().add_done_callback(arrivals.put_nowait)
-    for left in range(count, 0, -1):
-        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            arrived = await asyncio.wait_for(arrivals.get(), seconds)
-        except asyncio.TimeoutError:
-            message = f"{left} (of {count}) futures unfinished"
-            raise WaitTimeoutError(message) from None
-        yield arrived
-
-
-def _futures_in(value: Any) -> Iterable[Future[Any]]:
-    """The futures in nested lists and dicts."""
-    if isinstance(value, Future):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _futures_in(list(value.values()))
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
-            yield from _futures_in(part)
-
-
-def _cancel(futures: Iterable[Any]) -> None:
-    for future in futures:
-        future.cancel()
-
-
-def _cancel_started(starting: asyncio.Future[list[Future[Any]]]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        _cancel(starting.result())

@@ -7,44 +7,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from armoflow.client.cache_limit import find_cache_limit
-from armoflow.client.client_options import (
-    check_arguments,
-    check_budget,
-    check_run,
-    extensions_of_environment,
-    find_engine,
-    find_state,
-    is_dry,
-    make_client_options,
-    refuse_where_none_can_run,
-    script_name,
-)
-from armoflow.client.engine_start import EngineStart
+from armoflow.client.by_name import ByName
+from armoflow.client.client_options import check_run
 from armoflow.client.habits import (
-    NOT_AWAITED,
     call_function,
     check_computable,
     check_policy,
+    find_graph,
     map_function,
 )
-from armoflow.client.neighbours import OF_CLIENTS
+from armoflow.client.opening import open_backend
 from armoflow.client.waiting import as_completed, check_timeout
 from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
-from armoflow.errors import ArmoflowError, ClientClosedError, GraphError, OptionError, shown
-from armoflow.foreign_keywords import A_LIST, ONE_NAME, refuse_arguments
+from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
+from armoflow.foreign_keywords import A_LIST, refuse_arguments
 from armoflow.graph.arguments import find_dependencies
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.task import BaseTask
-from armoflow.offers import make_offers
 from armoflow.option_values import check_flag
-from armoflow.options import DEFAULT_OPTIONS, merge_options
 from armoflow.orchestrator.builtins import identity
 from armoflow.protocol.settings import PayloadMode
 from armoflow.system.process_end import AtEnd
@@ -60,7 +46,6 @@ if TYPE_CHECKING:
     from armoflow.client.executor import ClientExecutor
     from armoflow.client.future import Future
     from armoflow.client.output_display import Logs
-    from armoflow.client.put import Put
     from armoflow.estimate import Estimate
     from armoflow.explanation import Explanation
 
@@ -73,7 +58,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class Client:
+class Client(ByName):
     """Runs graphs.
 
     Attributes:
@@ -162,10 +147,13 @@ class Client:
         partitions: Mapping[str, Mapping[str, int | str]] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        task_options, connection = make_client_options(options)
-        defaults = merge_options(task_options, DEFAULT_OPTIONS)
-        check_arguments(
+        self._outer: Computer | None = None
+        self.closed = False
+        self._process = os.getpid()
+        self._backend = open_backend(
+            self,
             endpoint,
+            options,
             workers=workers,
             local=local,
             payloads=payloads,
@@ -176,55 +164,13 @@ class Client:
             name=name,
             progress=progress,
             logs=logs,
-            connection=connection,
+            report=report,
+            dry_run=dry_run,
+            budget=budget,
+            state=state,
+            cache_limit=cache_limit,
+            partitions=partitions,
         )
-        directory = find_state(state, endpoint, connection, local=local)
-        limit = find_cache_limit(cache_limit)
-        offers = () if partitions is None else make_offers(partitions)
-        page = None
-        if report is not None:
-            from armoflow.client.reporting import check_report
-
-            page = check_report(report, local=local)
-        seconds = check_budget(budget, local=local)
-        dry = is_dry(dry_run)
-        self._outer: Computer | None = None
-        self.closed = False
-        self._process = os.getpid()
-        self._backend: Backend
-        if local:
-            from armoflow.client.local_backend import LocalBackend
-
-            self._backend = LocalBackend(self, defaults)
-        else:
-            refuse_where_none_can_run()
-            if extensions is None:
-                extensions = extensions_of_environment()
-            found = find_engine(endpoint, connection, workers, directory)
-            with EngineStart(found, directory, workers, extensions=extensions) as start:
-                from armoflow.client.engine_backend import EngineBackend
-
-                self._backend = EngineBackend(
-                    self,
-                    start,
-                    defaults,
-                    cache_limit=limit,
-                    offers=offers,
-                    payloads=payloads,
-                    extensions=extensions,
-                    max_priority=max_priority,
-                    connect_timeout=connect_timeout,
-                    inline_seconds=inline_seconds,
-                    name=script_name() if name is None else name,
-                    progress=progress,
-                    logs=logs,
-                    report=page,
-                    budget=seconds,
-                )
-        if dry:
-            from armoflow.client.dry_run import DryRunBackend
-
-            self._backend = DryRunBackend(self, self._backend)
         self._at_end = AtEnd(self.close)  # before the loop and the private engine end
 
     # --- running graphs -------------------------------------------------------------------------
@@ -286,16 +232,21 @@ class Client:
             TimeoutError: If not all of it has ended in time.
             BaseException: What a task raised; its ``__cause__`` says where.
         """
-        from armoflow.client.gathering import assemble
+        from armoflow.client.gathering import assemble, outcomes_of
 
-        self._check_open()
+        backend = self._opened()
         refuse_arguments("compute", ("timeout", "return_exceptions", "fail_fast"), others)
         lazy = find_dependencies(values)
         check_computable(values, deep=not lazy)
         check_timeout(timeout)
         check_policy(return_exceptions=return_exceptions, fail_fast=fail_fast)
         try:
-            results = self._compute(lazy, timeout, return_exceptions, fail_fast) if lazy else []
+            if not lazy:
+                results = []
+            elif return_exceptions:
+                results = outcomes_of(backend.submit(lazy), timeout)
+            else:
+                results = backend.compute(lazy, timeout, fail_fast=fail_fast)
         except KeyboardInterrupt:
             self._interrupt()
             raise
@@ -303,17 +254,7 @@ class Client:
 
     def compute_eagerly(self, lazy: Sequence[Any], timeout: float | None, stop: Stop) -> list[Any]:
         """The values of lazy values, or the first error; for clients that another thread stops."""
-        self._check_open()
-        return self._backend.compute(lazy, timeout, fail_fast=True, stop=stop)
-
-    def _compute(
-        self, lazy: Sequence[Any], timeout: float | None, return_exceptions: bool, fail_fast: bool
-    ) -> list[Any]:
-        if return_exceptions:
-            from armoflow.client.gathering import outcomes_of
-
-            return outcomes_of(self._backend.submit(lazy), timeout)
-        return self._backend.compute(lazy, timeout, fail_fast=fail_fast)
+        return self._opened().compute(lazy, timeout, fail_fast=True, stop=stop)
 
     @overload
     def submit(
@@ -371,65 +312,7 @@ class Client:
             )
         if name is None and replace is False:
             return self._submit([value])[0]
-        self._check_open()
-        return self._backend.submit_named(value, check_run(name, replace), replace=replace)
-
-    def attach(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
-        """The future of a named run, whoever has begun it: while it runs, or after.
-
-        What its client had laid out and not submitted is submitted. What that had not planned when
-        it ended is lost: the graph is submitted again for it, by the same name.
-
-        Args:
-            name: The run's name.
-            further: There is one name only.
-            others: There are none.
-
-        Returns:
-            What ``submit(graph, name=name)`` gave; if the plan is not whole, it says so.
-
-        Raises:
-            NamedRunError: If there is no such run.
-        """
-        self._check_open()
-        refuse_arguments("attach", (), others, further, ONE_NAME)
-        return self._backend.attach(check_run(name))
-
-    def resume(self, name: str, *further: NoReturn, **others: NoReturn) -> Future[Any]:
-        """The future of a named run of which what failed runs again, from what the engine has.
-
-        The code and the arguments are those of then, and nothing that ended well runs again. What
-        the engine has no payload of cannot be run so: a warning names it. Where the code, or the
-        graph, is another one now, submit that by the same name.
-
-        Args:
-            name: The run's name.
-            further: There is one name only.
-            others: There are none.
-
-        Returns:
-            What :meth:`attach` gives, of a run that goes on.
-
-        Raises:
-            NamedRunError: If there is no such run.
-        """
-        self._check_open()
-        refuse_arguments("resume", (), others, further, ONE_NAME)
-        return self._backend.resume(check_run(name))
-
-    def detach(self) -> list[str]:
-        """Leave: named runs are laid out whole, and go on; all else ends, as with :meth:`close`.
-
-        Returns:
-            The names of the runs that go on.
-
-        Raises:
-            OptionError: If the engine is a private one, which ends with this client.
-        """
-        self._check_open()
-        names = self._backend.detach()
-        self.close()
-        return names
+        return self._opened().submit_named(value, check_run(name, replace), replace=replace)
 
     def submit_all(self, values: Sequence[Any]) -> list[Future[Any]]:
         """Start some lazy values, a future each; what they share runs once."""
@@ -446,12 +329,10 @@ class Client:
         Returns:
             A future per item, in order.
         """
-        lists = list(map(_listed, iterables))
-        mapped: Any = map_function(task, lists, fixed)
+        mapped: Any = map_function(task, iterables, fixed)
         if isinstance(mapped, tuple):  # several outputs: an item is the tuple of them
             mapped = zip_items(*mapped)
-        self._check_open()
-        return self._backend.submit_items(mapped)
+        return self._opened().submit_items(mapped)
 
     def gather(
         self, futures: Any, *more: NoReturn, return_exceptions: bool = False, **others: NoReturn
@@ -501,121 +382,13 @@ class Client:
         Yields:
             Futures that are done.
         """
-        from armoflow.client.gathering import check_future
+        from armoflow.client.gathering import list_futures
 
         refuse_arguments("as_completed", ("timeout",), others, more, A_LIST)
         check_timeout(timeout)
         if isinstance(futures, DelayedList):
-            self._check_open()
-            return self._backend.iterate(futures, timeout)
-        if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, str)):
-            raise GraphError(
-                f"as_completed() waits for futures, not for {type(futures).__name__} "
-                f"{shown(futures)}: "
-                "give a list of them"
-            )
-        waited = list(futures)
-        for future in waited:
-            check_future(future, "as_completed")
-        return as_completed(waited, timeout, self._backend.display)
-
-    def put(
-        self,
-        value: T,
-        *further: NoReturn,
-        name: str | None = None,
-        replace: bool = False,
-        **others: NoReturn,
-    ) -> Put[T]:
-        """Upload a value once, for many tasks; or under a name, for other clients too.
-
-        What has a name is in the engine, not in this client's session: it is there until
-        :meth:`forget`, another ``put(..., replace=True)`` or, on an engine with a retention, so
-        long after it was put. On a private engine it goes with the client.
-
-        Args:
-            value: Anything that can be pickled.
-            further: There is one value only; its name is a keyword argument.
-            name: What :meth:`get` finds it by.
-            replace: It takes the place of what has that name.
-            others: There are none.
-
-        Returns:
-            A reference: give it to tasks in place of the value.
-
-        Raises:
-            NamedValueError: If something has that name already.
-
-        Example:
-            >>> from armoflow import task
-            >>> with Client(local=True) as client:
-            ...     table = client.put({"whale": 1}, name="table")
-            ...     client.get("table"), client.compute(task(len)(table))
-            ({'whale': 1}, 1)
-        """
-        self._check_open()
-        refuse_arguments("put", ("name", "replace"), others, further, "write name=... for a name")
-        if name is None and replace is False:
-            return self._backend.put(value)
-        checked = check_run(name, replace, kind="value")
-        return self._backend.put_named(value, checked, replace=replace)
-
-    def get(self, name: str, *further: NoReturn, **others: NoReturn) -> Any:
-        """The value that was put under a name, by this client or another one.
-
-        It is unpickled: that runs code of whoever could write to the engine.
-
-        Args:
-            name: What :meth:`put` was given.
-            further: There is one name only.
-            others: There are none.
-
-        Raises:
-            NamedValueError: If nothing has that name, or has no more.
-        """
-        self._check_open()
-        refuse_arguments("get", (), others, further, ONE_NAME)
-        if not isinstance(name, str):
-            remedy = (
-                "for lazy values write client.compute(lazy), for futures client.gather(futures)"
-            )
-            if isinstance(name, Coroutine):
-                remedy = NOT_AWAITED
-            raise OptionError(
-                f"get() takes the name that a value was put under, not a {type(name).__name__}: "
-                f"{remedy}"
-            )
-        return self._backend.get(check_run(name))
-
-    def refer(self, name: str, *further: NoReturn, **others: NoReturn) -> Put[Any]:
-        """A reference to what was put under a name: give it to tasks, without downloading it.
-
-        Args:
-            name: What :meth:`put` was given.
-            further: There is one name only.
-            others: There are none.
-
-        Raises:
-            NamedValueError: If nothing has that name, or has no more.
-        """
-        self._check_open()
-        refuse_arguments("refer", (), others, further, ONE_NAME)
-        return self._backend.refer(check_run(name))
-
-    def forget(self, name: str, *further: NoReturn, **others: NoReturn) -> None:
-        """Remove what was put under a name; no task may need it any more.
-
-        Args:
-            name: What :meth:`put` was given.
-            further: There is one name only.
-            others: There are none.
-
-        Raises:
-            NamedValueError: If nothing has that name, or has no more.
-        """
-        self._check_open()
-        refuse_arguments("forget", (), others, further, ONE_NAME)
-        self._backend.forget(check_run(name))
+            return self._opened().iterate(futures, timeout)
+        return as_completed(list_futures(futures), timeout, self._backend.display)
 
     def explain(self, *values: Any) -> Explanation:
         """What the cache has of a graph, and why it has not the rest; nothing runs.
@@ -638,10 +411,10 @@ class Client:
             abs: 2 not cached
               not cached: local=True keeps nothing (2 calls)
         """
-        self._check_open()
+        backend = self._opened()
         if not values:
-            return self._backend.inquired().explain()
-        return self._backend.inquire(self._lazy(values, "explain()"), "explain()").explain()
+            return backend.inquired().explain()
+        return backend.inquire(find_graph(values, "explain()"), "explain()").explain()
 
     def plan(self, *values: Any) -> Estimate:
         """What a graph is expected to take, from what was measured before; nothing runs.
@@ -662,18 +435,9 @@ class Client:
             ...     client.plan(task(abs).map([1, -1])).tasks[0].to_run
             2
         """
-        self._check_open()
-        lazy = self._lazy(values, "plan()")
-        return self._backend.estimate(lazy, self._backend.inquire(lazy, "plan()"))
-
-    def _lazy(self, values: Sequence[Any], asked: str) -> Sequence[Any]:
-        """What of some values is lazy, which something must be."""
-        lazy = find_dependencies(values)
-        check_computable(values, deep=not lazy, asked=asked)
-        if not lazy:
-            given = ", ".join(map(shown, values)) or "nothing"
-            raise GraphError(f"{asked} looks at a graph, and there is none in what it got: {given}")
-        return lazy
+        backend = self._opened()
+        lazy = find_graph(values, "plan()")
+        return backend.estimate(lazy, backend.inquire(lazy, "plan()"))
 
     def executor(self, *more: Any, **named: Any) -> ClientExecutor:
         """This client as a :class:`concurrent.futures.Executor`, for code that wants one.
@@ -687,7 +451,7 @@ class Client:
         """
         from armoflow.client.executor import ClientExecutor
 
-        self._check_open()
+        self._opened()
         refuse_arguments("executor", (), named, more, "the client has the workers")
         return ClientExecutor(self)
 
@@ -715,8 +479,7 @@ class Client:
         """
         from armoflow.client.showing import draw
 
-        self._check_open()
-        return draw(self._backend, values, path)
+        return draw(self._opened(), values, path)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -728,7 +491,7 @@ class Client:
             self._backend.close()
 
     def __enter__(self) -> Client:
-        self._check_open()
+        self._opened()
         self._outer = enter(self)
         return self
 
@@ -764,6 +527,8 @@ class Client:
             """Never entered."""
 
         def __getattr__(self, name: str) -> NoReturn:
+            from armoflow.client.neighbours import OF_CLIENTS
+
             remedy = f": write {OF_CLIENTS[name]}" if name in OF_CLIENTS else ""
             raise AttributeError(f"a Client has no attribute {name!r}{remedy}")
 
@@ -774,24 +539,14 @@ class Client:
             logger.warning("what runs could not be cancelled: %s", error)
 
     def _submit(self, values: Sequence[Any]) -> list[Future[Any]]:
-        self._check_open()
-        return self._backend.submit(values) if values else []
+        backend = self._opened()
+        return backend.submit(values) if values else []
 
-    def _check_open(self) -> None:
+    def _opened(self) -> Backend:
         if self.closed:
             raise ClientClosedError("this client is closed: make a new one")
         if self._process != os.getpid():
             from armoflow.client.loop import FORKED
 
             raise ClientClosedError(FORKED)
-
-
-def _listed(iterable: Any) -> Any:
-    """The items of an iterable of the user's; what is none is refused as ``task.map`` does."""
-    if isinstance(iterable, (Delayed, DelayedList)):
-        return iterable
-    try:
-        items = iter(iterable)
-    except TypeError:
-        return iterable
-    return list(items)
+        return self._backend

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.client_options import DRY_RUN_VARIABLE
+from armoflow.client.client_environment import DRY_RUN_VARIABLE
 from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.planned_future import FutureOrigin

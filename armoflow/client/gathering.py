@@ -11,7 +11,7 @@ from typing import Any
 from armoflow.client.future import Future
 from armoflow.client.habits import NOT_AWAITED, describe
 from armoflow.codec.envelope import Slot
-from armoflow.errors import GraphError, WaitTimeoutError
+from armoflow.errors import GraphError, WaitTimeoutError, shown
 from armoflow.graph.arguments import substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -168,6 +168,23 @@ class _Received:
     def settle_error(self, error: BaseException) -> None:
         self.error = error
         self._gathering.arrived()
+
+
+def list_futures(futures: Any) -> list[Future[Any]]:
+    """The futures that ``as_completed`` was given.
+
+    Raises:
+        GraphError: If these are none.
+    """
+    if not isinstance(futures, Iterable) or isinstance(futures, (Delayed, str)):
+        raise GraphError(
+            f"as_completed() waits for futures, not for {type(futures).__name__} "
+            f"{shown(futures)}: give a list of them"
+        )
+    waited = list(futures)
+    for future in waited:
+        check_future(future, "as_completed")
+    return waited
 
 
 def check_future(value: Any, method: str) -> None:

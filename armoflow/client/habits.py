@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from armoflow.errors import GraphError, OptionError, shown
 from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.collection import DelayedList
+from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.task import BaseTask, as_task
 from armoflow.option_values import check_flag
@@ -51,6 +53,24 @@ def check_computable(values: Sequence[Any], *, deep: bool, asked: str = "compute
             stack.extend(value.values() if isinstance(value, dict) else value)
 
 
+def find_graph(values: Sequence[Any], asked: str) -> Sequence[Any]:
+    """What of some values is lazy, which something must be.
+
+    Args:
+        values: What was given to the call.
+        asked: The call.
+
+    Raises:
+        GraphError: If nothing is.
+    """
+    lazy = find_dependencies(values)
+    check_computable(values, deep=not lazy, asked=asked)
+    if not lazy:
+        given = ", ".join(map(shown, values)) or "nothing"
+        raise GraphError(f"{asked} looks at a graph, and there is none in what it got: {given}")
+    return lazy
+
+
 def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of a task or plain function, as it is written with executors.
 
@@ -67,13 +87,26 @@ def call_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     return as_task(function)(*args, **kwargs)
 
 
-def map_function(function: Any, lists: Sequence[Any], fixed: Mapping[str, Any]) -> Any:
+def map_function(function: Any, iterables: Iterable[Any], fixed: Mapping[str, Any]) -> Any:
     """A call for each item, as it is written with executors.
+
+    What is no iterable is refused as ``task.map`` does.
 
     Raises:
         SignatureError: If the arguments do not fit.
     """
-    return as_task(function).map(*lists, **fixed)
+    return as_task(function).map(*map(_listed, iterables), **fixed)
+
+
+def _listed(iterable: Any) -> Any:
+    """The items of an iterable of the user's."""
+    if isinstance(iterable, (Delayed, DelayedList)):
+        return iterable
+    try:
+        items = iter(iterable)
+    except TypeError:
+        return iterable
+    return list(items)
 
 
 def check_policy(*, return_exceptions: bool, fail_fast: bool) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from armoflow.client.local_arguments import ChangeWarnings
+from armoflow.client.local_kinds import KINDS
 from armoflow.client.local_machine import (
     ABSENT,
     END,
@@ -118,7 +119,7 @@ class LocalRunner:
             values: What is asked for.
             fail_fast: Raise what the first call raises that fails; nothing more is run.
         """
-        scope = Scope(values, self, self._defaults(), eager=fail_fast)
+        scope = Scope(values, self, self._defaults(), KINDS, eager=fail_fast)
         try:
             # What failed holds this frame by its traceback: that must not hold what failed.
             return _outcomes(values, [drive(scope.target(value)) for value in values])
@@ -132,7 +133,7 @@ class LocalRunner:
 
     def iterate(self, collection: DelayedList[Any]) -> Iterator[LocalOutcome]:
         """Run a collection, which may be endless, each item when its outcome is asked for."""
-        cursor = Scope([collection], self, self._defaults()).read(collection)
+        cursor = Scope([collection], self, self._defaults(), KINDS).read(collection)
         return self._iterate(cursor)
 
     def _iterate(self, cursor: LocalCursor) -> Iterator[LocalOutcome]:

@@ -16,34 +16,34 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from armoflow.client.caching import reference_keys
-from armoflow.client.client_options import DETACH_VARIABLE
+from armoflow.client.client_environment import DETACH_VARIABLE
 from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
 from armoflow.client.loop import CallbackThread, LoopThread
 from armoflow.client.open_run import OpenRun
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.renewing import lost
-from armoflow.client.run_again import RunAgain
+from armoflow.client.run_entry import Asked, RunEntry
 from armoflow.client.run_references import NO_SESSION, RunReferences
 from armoflow.client.streams import tell
 from armoflow.client.validate import Survey
 from armoflow.codec.container import Buffer
 from armoflow.codec.seal import new_key
-from armoflow.errors import ClientClosedError, EngineError, NamedRunError, StaleCacheError
+from armoflow.errors import ClientClosedError, NamedRunError, StaleCacheError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.hits import CachedPlan
-from armoflow.orchestrator.named.manifest import Head, ResultSlots
+from armoflow.orchestrator.named.manifest import Head
 from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
-from armoflow.orchestrator.named.session import RunSession, sessions_of, this_planner
+from armoflow.orchestrator.named.session import this_planner
 from armoflow.orchestrator.outcomes import ItemOutcome, Names, has_failed
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning import dynamic
@@ -53,7 +53,7 @@ from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.protocol.submission import WireOptions
 from armoflow.protocol.transport import Transport
-from armoflow.run_notes import RunNotes, what_was
+from armoflow.run_notes import RunNotes
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
@@ -63,9 +63,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-Asked: TypeAlias = "Sequence[ResultSlots] | None"
-"""Where the values are that a run was asked for; None: that was not planned."""
 
 _NOT_ASKED = "it takes what has ended under its name"
 """What :meth:`Future.explain` says of it."""
@@ -110,15 +107,12 @@ class NamedRuns:
         cache: Callable[[Orchestrator], Cache],
         notes: RunNotes | None,
     ) -> None:
-        self._notes = notes
         self._cache = cache
         self._client = client
         self._loop = loop
         self._callbacks = callbacks
-        self._connect = connect
         self._read = read
-        self._options = options
-        self._open: list[OpenRun] = []
+        self._entry = RunEntry(connect, options, notes)
         self._retiring: set[asyncio.Task[None]] = set()
 
     # --- the caller's thread --------------------------------------------------------------------
@@ -141,7 +135,7 @@ class NamedRuns:
             new_key(),
             this_planner(),
         )
-        run, asked, epoch = self._loop.call(self._begin_or_join(name, head, replace))
+        run, asked, epoch = self._loop.call(self._entry.begin_or_join(name, head, replace))
         future = self._future(run, Names.of(value.node))
         future.shows(value)
         if epoch is None:
@@ -156,14 +150,14 @@ class NamedRuns:
 
     def attach(self, name: str) -> Future[Any]:
         """The future of a run that somebody has begun."""
-        run, asked = self._loop.call(self._attach(name))
+        run, asked = self._loop.call(self._entry.attach(name))
         future = self._future(run, Names(run.head.name))
         self._loop.run(lambda: self._wait_for(run, asked, future))
         return future
 
     def resume(self, name: str) -> Future[Any]:
         """The future of a run that somebody has begun, of which what failed runs again."""
-        run, asked, again = self._loop.call(self._resume(name))
+        run, asked, again = self._loop.call(self._entry.resume(name))
         future = self._future(run, Names(run.head.name))
         if again is None:
             self._loop.run(lambda: self._wait_for(run, asked, future))
@@ -179,12 +173,12 @@ class NamedRuns:
         """
 
         async def wait() -> list[str]:
-            for run in list(self._open):
+            for run in list(self._entry.open):
                 if run.recorder is not None:
                     await run.recorder.laid_out.wait()
                     if run.recorder.error is not None:
                         raise run.recorder.error
-            return [run.name for run in self._open]
+            return [run.name for run in self._entry.open]
 
         return self._loop.call(wait())
 
@@ -201,7 +195,7 @@ class NamedRuns:
         async def close() -> None:
             if self._retiring:
                 await asyncio.wait(set(self._retiring))
-            open_, self._open = self._open, []
+            open_, self._entry.open = self._entry.open, []
             for run in open_:
                 await run.close(
                     ClientClosedError(
@@ -210,123 +204,6 @@ class NamedRuns:
                 )
 
         self._loop.call(close())
-
-    # --- the loop's thread ----------------------------------------------------------------------
-
-    async def _begin_or_join(
-        self, name: str, head: Head, replace: bool
-    ) -> tuple[OpenRun, Asked, int | None]:
-        while True:
-            run, epoch = await self._begin(name, head, replace)
-            if epoch is not None:
-                return run, None, epoch
-            if run.is_current:
-                return run, run.session.asked_for(), None
-            await self._leave(run)
-
-    async def _begin(self, name: str, head: Head, replace: bool) -> tuple[OpenRun, int | None]:
-        transport: Transport = await self._connect()
-        try:
-            session = await RunSession.find(transport, name)
-            if session is None:
-                session = await RunSession.open(transport, name, self._options)
-            epoch = await self._decide(session, name, head, replace)
-            return await self._enter(name, session, transport), epoch
-        except BaseException:
-            await transport.close()
-            raise
-
-    async def _decide(
-        self, session: RunSession, name: str, head: Head, replace: bool
-    ) -> int | None:
-        """Begin an epoch of a run, if it has to be planned; returns its number."""
-        while True:
-            await session.read()
-            before, at_work = session.manifest.head, False
-            if before is not None:
-                head = head._replace(seal=before.seal)
-                same = before.graph == head.graph
-                planned = same and await session.wait_until_planned()
-                epoch = session.manifest.epoch
-                if planned and await session.has_come():
-                    return None
-                await session.refresh()
-                if planned and not session.planned:
-                    continue  # somebody else has begun to plan it since
-                if planned and not session.failed:
-                    return None
-                if not same and (session.running or await session.being_planned()):
-                    if not replace:
-                        raise _under_way(name)
-                    await session.refresh()
-                    at_work = session.may_grow
-                if session.manifest.epoch != epoch:
-                    continue  # the same
-            begun = await session.begin(head)
-            if begun is not None:
-                if at_work:
-                    await session.settle_submissions()
-                return begun
-
-    async def _attach(self, name: str) -> tuple[OpenRun, Asked]:
-        while True:
-            run = await self._join(name)
-            if run.is_current:
-                return run, run.session.asked_for()
-            await self._leave(run)
-
-    async def _join(self, name: str) -> OpenRun:
-        transport: Transport = await self._connect()
-        try:
-            session = await RunSession.find(transport, name)
-            if session is None:
-                ended = await sessions_of(transport, name)
-                how = "was cancelled, or has ended" if ended else "is not there"
-                note = None if self._notes is None else self._notes.read(name)
-                was = "" if note is None or ended else f" any more{what_was(note)}"
-                raise NamedRunError(
-                    f"run {name!r} {how}{was}: client.submit(graph, name={name!r}) begins it"
-                )
-            await session.read()
-            if session.manifest.head is not None and not await session.wait_until_planned():
-                await session.take_over()
-            if not await session.has_come():
-                await session.refresh()
-            return await self._enter(name, session, transport)
-        except BaseException:
-            await transport.close()
-            raise
-
-    async def _leave(self, run: OpenRun) -> None:
-        """Somebody else plans it, or runs it again, since it was read: it is to be read again."""
-        self._open.remove(run)
-        await run.orchestrator.close()
-
-    async def _resume(self, name: str) -> tuple[OpenRun, Asked, RunAgain | None]:
-        while True:
-            run = await self._join(name)
-            await run.session.unpause()
-            if run.session.planned or not await run.session.being_planned():
-                await run.session.settle_failures()
-                again = await RunAgain.look(run)
-                if run.is_current and (again is None or await again.take_the_say()):
-                    return run, run.session.asked_for(), again
-            await self._leave(run)
-
-    async def _enter(self, name: str, session: RunSession, transport: Transport) -> OpenRun:
-        """Work on a run from here on."""
-        from armoflow.orchestrator.orchestrator import Orchestrator
-
-        head = session.manifest.head
-        if head is None:
-            raise NamedRunError(f"run {name!r} has just been begun, and nothing is known of it yet")
-        orchestrator = Orchestrator(transport, self._options, head.seal, shared=session.id)
-        await orchestrator.session()
-        run = OpenRun(name, session, orchestrator)
-        await run.take_over()
-        self._open.append(run)
-        self._note(run, "running")
-        return run
 
     def _wait_for(self, run: OpenRun, end: Asked, future: Future[Any]) -> None:
         """Let a future stand for what a run was asked for."""
@@ -426,35 +303,22 @@ class NamedRuns:
         def settle(target: WaitingTarget) -> None:
             future.settle(target)
             failed = bool(target.error) or has_failed(target.pieces)
-            self._note(run, "failed" if failed else "done")
-            if run in self._open:
+            self._entry.note(run, "failed" if failed else "done")
+            if run in self._entry.open:
                 self._retiring.add(task := asyncio.create_task(self._retire(run, failed)))
                 task.add_done_callback(self._retiring.discard)
 
         return settle
 
-    def _note(self, run: OpenRun, state: str) -> None:
-        if self._notes is not None:
-            self._notes.write(run.name, run.session.id, run.head.name, state)
-
-    async def _note_end(self, run: OpenRun) -> None:
-        """A run whose session somebody has ended, or purged, has not failed by itself."""
-        try:
-            sessions = await sessions_of(run.orchestrator.transport, run.name)
-        except EngineError:
-            return  # "failed" was noted, as far as it is known
-        if not any(session.open for session in sessions if session.id == run.session.id):
-            self._note(run, "ended by somebody")
-
     async def _retire(self, run: OpenRun, failed: bool) -> None:
         if failed:
-            await self._note_end(run)
+            await self._entry.note_end(run)
         if run.recorder is not None:
             await run.recorder.laid_out.wait()
         if not failed:
             await run.orchestrator.freeing.all_well()
-        if run in self._open:
-            self._open.remove(run)
+        if run in self._entry.open:
+            self._entry.open.remove(run)
             await run.close(ClientClosedError("the run has ended"))
 
     def _store(self, run: OpenRun, name: str, parts: Sequence[Buffer]) -> Constant:
@@ -468,13 +332,6 @@ class NamedRuns:
         account = Account(time.time(), uncached=Counter({(names.name, _NOT_ASKED): 1}))
         future.found(Inquiry(account))
         return future
-
-
-def _under_way(name: str) -> NamedRunError:
-    return NamedRunError(
-        f"run {name!r} is under way with another graph: wait for it, client.attach({name!r}), say "
-        "replace=True to put this one in its place, or choose another name"
-    )
 
 
 def _not_whole(run: OpenRun) -> NamedRunError:

@@ -4,6 +4,11 @@ _GRAPHS = "task, and Client(endpoint): calls that are passed to other calls are 
 _CALLS = "task: a call is lazy, and a graph is made by passing calls to other calls"
 _EXECUTOR = "Client().executor(), which is one of concurrent.futures"
 _WAIT = "Client(), whose futures concurrent.futures.wait(futures, return_when=...) takes"
+_WORKERS = "write workers=..., the number of processes, each of which runs one task at a time"
+_ENDPOINT = "write endpoint='http://host:port' or 'unix:/path', or leave it out to run here"
+_AUTHORITY = "write certificate_authority='ca.crt'"
+_CERTIFICATE = "write client_certificate='client.crt', client_key='client.key'"
+
 
 OF_CLIENTS = {
     "shutdown": "client.close()",
@@ -181,3 +186,35 @@ OF_PACKAGES = {
     ),
 }
 """Of other packages, and what this one has."""
+
+OF_ARGUMENTS = {
+    **dict.fromkeys(("n_workers", "num_workers", "max_workers", "nworkers", "nprocs"), _WORKERS),
+    **dict.fromkeys(("num_cpus", "n_jobs", "cores", "processes", "max_processes"), _WORKERS),
+    **dict.fromkeys(("threads", "n_threads", "threads_per_worker", "nthreads"), _WORKERS),
+    **dict.fromkeys(("address", "url", "host", "scheduler", "server", "cluster"), _ENDPOINT),
+    **dict.fromkeys(("scheduler_file", "port"), _ENDPOINT),
+    **dict.fromkeys(("ca", "cafile", "ca_cert", "tls_ca_file", "root_certificates"), _AUTHORITY),
+    **dict.fromkeys(("cert", "certfile", "tls_client_cert", "client_cert"), _CERTIFICATE),
+    **dict.fromkeys(("key", "keyfile", "tls_client_key"), _CERTIFICATE),
+    "asynchronous": "leave it out: the futures of submit() can be awaited",
+    "debug": "write local=True, which runs everything in the caller's thread",
+    "sync": "write local=True, which runs everything in the caller's thread",
+    "queue": "write partition=...",
+    "max_duration": "write timeout=..., the seconds of one attempt",
+    "batch": "write batch_size=...",
+    "chunksize": "write batch_size=...",
+    "chunk_size": "write batch_size=...",
+    "dashboard_address": "leave it out: `armoflow dashboard` shows a running engine",
+    "include_dashboard": "leave it out: `armoflow dashboard` shows a running engine",
+    "silence_logs": "write logs=..., or leave it out",
+    "verbose": "write progress=True, or logs=...",
+    "memory_limit": "write memory=..., what a task may take",
+    "cache_dir": "write state=..., a directory with the engine's data and the cache in it",
+    "location": "write state=..., a directory with the engine's data and the cache in it",
+    "ignore_reinit_error": "leave it out: there may be any number of clients",
+    "deps": "write requirements=..., what has to be installed where tasks run",
+    "runtime_env": "write requirements=..., and env=... for variables",
+    "outputs": "outputs is one task's own: write @task(outputs=...)",
+    "default_options": "write the options themselves, Client(retries=2, priority=3)",
+}
+"""Arguments of dask, Ray, concurrent.futures, joblib and Parsl, and what to write instead."""

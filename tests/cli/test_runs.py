@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from armoflow import Client, task
-from armoflow.client.client_options import DETACH_VARIABLE
+from armoflow.client.client_environment import DETACH_VARIABLE
 from tests.cli.here import run_here
 from tests.integration.engines import ARMOFLOW, EMBEDDED, STOCK, Up, up
 from tests.integration.gates import Gate, Log
