@@ -73,6 +73,12 @@ class Effects:
             if output not in self.data and output not in delegated
         ]
 
+    def add(self, others: Effects) -> None:
+        """Take over what another part of the execution asked for."""
+        self.created += others.created
+        self.data.update(others.data)
+        self.children += others.children
+
     def staged_files(self) -> list[StagedFile]:
         """The files that go when the execution fails."""
         return [data for data in self.data.values() if isinstance(data, StagedFile)]

@@ -18,6 +18,8 @@ owner, ctrl   RECALL     serials of tasks to give back unless they have been sta
 child, ctrl   RETURNED   serials of the tasks given back
 child, main   READY      process id
 child, main   DONE       serial, nanoseconds, data by result id, created results, child tasks
+child, main   PART       serial, data, created results, child tasks: some of what the task's DONE
+                         tells of, where that is much
 child, main   FAILED     serial, nanoseconds, kind, error text
 child, main   PAUSED     serial, nanoseconds, when the task goes on (CLOCK_MONOTONIC nanoseconds),
                          ``[item, attempts, when]`` of those that wait, data of what is finished
@@ -31,14 +33,14 @@ Data is bytes, or ``[path, size]`` for a file: an input to be mapped, or an outp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
-from armoflow.agent.effects import ChildTask, CreatedResult, Effects, StagedFile
-from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT
+from armoflow.agent.effects import TEMPORARY, ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT, MIB
 
 WireData = bytes | list[Any]
 
@@ -58,6 +60,7 @@ class MessageKind(IntEnum):
     REQUEST = 10
     ABSENT = 11
     PAUSED = 12
+    PART = 13
 
 
 RUN = int(MessageKind.RUN)
@@ -72,6 +75,13 @@ PARTIAL = int(MessageKind.PARTIAL)
 REQUEST = int(MessageKind.REQUEST)
 ABSENT = int(MessageKind.ABSENT)
 PAUSED = int(MessageKind.PAUSED)
+PART = int(MessageKind.PART)
+
+PART_ENTRIES: Final = 500
+"""Created results and child tasks in one message: who reads it does nothing else meanwhile."""
+
+PART_BYTES: Final = MIB
+"""Bytes of data in one such message, and what comes last."""
 
 
 def packer() -> msgpack.Packer:
@@ -108,11 +118,46 @@ def encode_effects(effects: Effects) -> list[Any]:
     return [
         effects.data,
         effects.created,
-        [
-            [child.payload_id, child.dependencies, child.outputs, child.options]
-            for child in effects.children
-        ],
+        [_encode_child(child) for child in effects.children],
     ]
+
+
+def split_off_parts(effects: Effects) -> Iterator[list[Any]]:
+    """The last elements of the PART messages of a task, and what its DONE need not tell any more.
+
+    Nothing, if all of it goes into one message. Data comes with what is created with it, or with
+    the first child task that names it.
+
+    Example:
+        >>> created = [CreatedResult(str(number), "") for number in range(700)]
+        >>> effects = Effects(created, {"a": b"x"})
+        >>> [len(created) for _, created, _ in split_off_parts(effects)], effects
+        ([500, 200], Effects(created=[], data={'a': b'x'}, children=[]))
+    """
+    created, children = effects.created, effects.children
+    if len(created) + len(children) <= PART_ENTRIES:
+        return
+    data = {**effects.data}
+    effects.created, effects.children, effects.data = [], [], data
+    part: list[Any] = [{}, [], []]
+    size = 0
+    for place, entries in ((1, created), (2, children)):
+        for entry in entries:
+            key = entry.id if isinstance(entry, CreatedResult) else entry.payload_id
+            value = data.pop(key, None) if place == 1 or key.startswith(TEMPORARY) else None
+            if value is not None:
+                part[0][key] = value
+                size += len(value) if isinstance(value, bytes) else 0
+            part[place].append(entry if isinstance(entry, CreatedResult) else _encode_child(entry))
+            if len(part[1]) + len(part[2]) >= PART_ENTRIES or size >= PART_BYTES:
+                yield part
+                part, size = [{}, [], []], 0
+    if part[1] or part[2]:
+        yield part
+
+
+def _encode_child(child: ChildTask) -> list[Any]:
+    return [child.payload_id, child.dependencies, child.outputs, child.options]
 
 
 def decode_effects(

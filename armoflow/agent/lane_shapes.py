@@ -68,6 +68,7 @@ _DONE_PLAINLY = Record(**_DONE)
 MESSAGES: Mapping[int, Record] = {
     lane_frames.READY: Record(kind=_KIND, process=SIZE),
     lane_frames.DONE: Record(**_DONE, **_EFFECTS),
+    lane_frames.PART: Record(kind=_KIND, serial=SIZE, data=_DONE["data"], **_EFFECTS),
     lane_frames.FAILED: Record(
         kind=_KIND, serial=SIZE, nanoseconds=SIZE, failure=_NAME, error=Text(ERROR_TEXT_LIMIT)
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from armoflow.agent.effects import TEMPORARY, CreatedResult, Effects, StagedFile
+from armoflow.agent.effects import TEMPORARY, CreatedResult, Effects, ResultData, StagedFile
 from armoflow.engine.data_files import unlink
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.objects import ObjectStore
@@ -41,7 +41,7 @@ def prepare(
         StorageError: If some of it cannot be stored: nothing was, it may be tried again.
     """
     if not effects.children:
-        stored = _store_all(effects, objects)
+        stored = store_all(effects.data, objects)
         return make_tuple(Commit, (task_id, effects.created, stored, ()))
     names = {
         child.payload_id: new_id()
@@ -70,7 +70,7 @@ def prepare(
     ]
     stored = {
         names.get(result_id, result_id): data
-        for result_id, data in _store_all(effects, objects).items()
+        for result_id, data in store_all(effects.data, objects).items()
     }
     return Commit(task_id, created, stored, children)
 
@@ -113,25 +113,35 @@ def check_own(
             )
 
 
-def _store_all(effects: Effects, objects: ObjectStore) -> dict[str, Stored]:
-    """Store all data or, if some of it cannot be, none."""
+def store_all(
+    effects_data: dict[str, ResultData], objects: ObjectStore, keys: Iterable[str] | None = None
+) -> dict[str, Stored]:
+    """Store all data of an execution, or some of it; if some cannot be stored, none is."""
     stored: dict[str, Stored] = {}
     try:
-        for result_id, data in effects.data.items():
+        for result_id in effects_data if keys is None else keys:
+            data = effects_data[result_id]
             if isinstance(data, bytes):
                 stored[result_id] = objects.put(data)
             else:  # a staged file is moved in
                 stored[result_id] = objects.adopt(data.path, data.size)
     except StateError:
-        for result_id, done in stored.items():
-            data = effects.data[result_id]
-            if isinstance(data, StagedFile):
-                path = objects.disown(done.opaque_id)
-                effects.data[result_id] = StagedFile(str(path), data.size)
-            else:
-                objects.delete([done.opaque_id])
+        give_back(effects_data, stored, objects)
         raise
     return stored
+
+
+def give_back(
+    effects_data: dict[str, ResultData], stored: Mapping[str, Stored], objects: ObjectStore
+) -> None:
+    """Have data of an execution as it was before it was stored."""
+    for result_id, done in stored.items():
+        data = effects_data[result_id]
+        if isinstance(data, StagedFile):
+            path = objects.disown(done.opaque_id)
+            effects_data[result_id] = StagedFile(str(path), data.size)
+        else:
+            objects.delete([done.opaque_id])
 
 
 def discard(effects: Effects) -> None:

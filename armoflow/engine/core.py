@@ -14,6 +14,7 @@ from armoflow.codec.clipping import clip
 from armoflow.config import ERROR_TEXT_LIMIT, INLINE_DATA_LIMIT
 from armoflow.engine import commits, loading
 from armoflow.engine.admission import Admission
+from armoflow.engine.announcements import Announcements, is_large
 from armoflow.engine.clock import Clock
 from armoflow.engine.creation_order import CreationOrder
 from armoflow.engine.directory import JOURNAL, prepare_directory
@@ -85,6 +86,7 @@ class Engine:
     task_counts: TaskCounts
     ended_tasks: EndedLists
     sweeper: Sweeper
+    announcements: Announcements
     queries: Queries
     partitions: Mapping[str, Partition]
     admission: Admission
@@ -150,6 +152,7 @@ class Engine:
     async def stop(self) -> None:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
         self._postponed.stop()
+        await self.announcements.stop()
         await self._retention.stop()
         await self.sweeper.stop()
         await self.row_blocks.stop()
@@ -228,7 +231,7 @@ class Engine:
 
     def count_records(self) -> int:
         """How many tasks and results are in memory."""
-        return len(self.state.tasks) + len(self.state.results)
+        return len(self.state.tasks) + len(self.state.results) + self.announcements.entries
 
     def busy(self) -> bool:
         """Whether tasks run, or will without anybody's doing."""
@@ -282,18 +285,24 @@ class Engine:
         missing = [key for key in dict.fromkeys(result_ids) if key not in found]
         return found | await self.queries.read_results(missing) if missing else found
 
-    def complete(self, completions: Sequence[tuple[str, Effects]]) -> asyncio.Future[None]:
-        """Commit executions that ended in success, as one change.
+    def complete(
+        self, completions: Sequence[tuple[str, Effects]], *, at_once: bool = False
+    ) -> asyncio.Future[None]:
+        """Commit executions that ended in success, as one change; large ones after the others.
 
         A task that is no longer processing (cancelled, session deleted) is skipped, its data
         removed. One whose effects are refused (a child with an unknown input...) fails with that
         message; one whose data cannot be stored is tried again. The others are not harmed.
         """
         prepared = []
+        large: asyncio.Future[None] | None = None
         for task_id, effects in completions:
             task = self.state.tasks.get(task_id)
             if task is None or task.status is not TaskStatus.PROCESSING:
-                self._skip(task, effects)
+                self.skip(task, effects)
+                continue
+            if is_large(effects) and not at_once:
+                large = self.announcements.take_in(task_id, effects)
                 continue
             try:
                 if not self.options.strict:
@@ -302,11 +311,11 @@ class Engine:
                     )
                 prepared.append(commits.prepare(task_id, effects, self.objects, self.new_id))
             except StorageError as fault:
-                self._hold_up(task_id, effects, fault)
+                self.hold_up(task_id, effects, fault)
             except StateError as error:
                 self.fail(task_id, str(error), effects=effects)
         if not prepared:
-            return self.committed()
+            return large or self.committed()
         self.kept_data.completing(prepared)
         changes = self.state.complete_tasks(self.now(), prepared)
         urgent = self._is_awaited(changes) or any(
@@ -336,7 +345,7 @@ class Engine:
             commits.discard(effects)
         task = self.state.tasks.get(task_id)
         if task is None or task.status not in (TaskStatus.PROCESSING, TaskStatus.DISPATCHED):
-            self._skip(task, Effects())
+            self.skip(task, Effects())
             return self.committed()
         error = clip(error, ERROR_TEXT_LIMIT)
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
@@ -350,7 +359,7 @@ class Engine:
         task = self.state.tasks.get(task_id)
         if task is None or task.status is not TaskStatus.PROCESSING:
             kept.discard()
-            self._skip(task, Effects())
+            self.skip(task, Effects())
             return
         self.pauses.keep(task_id, kept)
         self.scheduler.forget([task_id])
@@ -396,11 +405,13 @@ class Engine:
                 self._reader,
                 self.options.memory_limit,
             )
+            loading.drop_announced(connection)
             recovered = loading.load(connection, with_deleted=self.options.strict)
             loading.remove_orphans(connection, self.objects, recovered.results.values())
             self.task_output.keep_only(loading.load_session_ids(connection))
             for given in loading.load_given(connection, recovered.results.values()):
                 self.kept_data.note(*given)
+            self.announcements = Announcements(self, self._journal)
             self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
         except sqlite3.DatabaseError as error:
             connection.close()
@@ -461,7 +472,7 @@ class Engine:
                 return True
         return False
 
-    def _hold_up(self, task_id: str, effects: Effects, fault: StorageError) -> None:
+    def hold_up(self, task_id: str, effects: Effects, fault: StorageError) -> None:
         """What becomes of a success whose data cannot be stored."""
         if not fault.passing:
             # A file is gone, for example: the task makes it anew.
@@ -469,7 +480,8 @@ class Engine:
         elif not self._postponed.keep(task_id, effects):
             self.fail(task_id, str(fault), effects=effects)
 
-    def _skip(self, task: TaskRecord | None, effects: Effects) -> None:
+    def skip(self, task: TaskRecord | None, effects: Effects) -> None:
+        """What becomes of a success of a task that is no longer processing."""
         commits.discard(effects)
         if task is not None and task.status is TaskStatus.CANCELLING:
             self.apply(self.state.stopped(self.now(), [task.id]))

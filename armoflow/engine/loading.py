@@ -30,6 +30,9 @@ from armoflow.engine.task_counts import TaskCount
 
 _FAILED: Final = (TaskStatus.ERROR, TaskStatus.TIMEOUT, TaskStatus.CANCELLED)
 
+ANNOUNCED: Final = "announced"
+"""The entry of ``meta`` that names the task whose children are being announced."""
+
 KNOWN_DELETED: Final = 200_000
 """Deleted results that are remembered, of all sessions together."""
 
@@ -205,6 +208,23 @@ def finish_deletions(connection: sqlite3.Connection) -> None:
     connection.execute(f"DELETE FROM tasks WHERE session_id IN ({of_deleted})")
     connection.execute(f"DELETE FROM results WHERE session_id IN ({of_deleted})")
     connection.execute(f"DELETE FROM sessions WHERE status={deleted}")
+    connection.execute("COMMIT")
+
+
+def drop_announced(connection: sqlite3.Connection) -> None:
+    """Remove what tasks had announced that had not ended well when the engine stopped."""
+    row = connection.execute("SELECT value FROM meta WHERE name=?", (ANNOUNCED,)).fetchone()
+    if row is None or not row[0]:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    creating = int(TaskStatus.CREATING)
+    # Of those that it has taken back some have ended.
+    ended = int(TaskStatus.CANCELLED)
+    connection.execute(
+        "DELETE FROM tasks WHERE created_by=? AND status IN (?, ?)", (row[0], creating, ended)
+    )
+    connection.execute("DELETE FROM results WHERE created_by=?", (row[0],))
+    connection.execute("UPDATE meta SET value='' WHERE name=?", (ANNOUNCED,))
     connection.execute("COMMIT")
 
 

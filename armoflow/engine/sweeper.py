@@ -136,6 +136,15 @@ class Sweeper:
             start += len(part)
             await self._take(functools.partial(command, part), urgent=urgent)
 
+    async def step(self, command: Callable[[], Changes]) -> None:
+        """Run a command that is as much as a slice; done when it is committed.
+
+        Raises:
+            StateError: If the command is refused.
+        """
+        await asyncio.shield(self._apply(command()))
+        await self._give_way()
+
     async def _take(self, command: Callable[[], Changes], *, urgent: bool = True) -> None:
         """Run a slice; done when it is committed. Its time decides how large the next one is."""
         started, began = time.thread_time(), time.monotonic()

@@ -145,6 +145,7 @@ class Child:
 
     def _run(self, task: EngineTask) -> None:
         started = monotonic_ns()
+        parts: list[list[object]] = []
         self._task = task
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
@@ -168,6 +169,7 @@ class Child:
         else:
             now = monotonic_ns()
             self._inbox.passed.keep(effects)
+            parts = [*lane_frames.split_off_parts(effects)]
             message = [
                 lane_frames.DONE,
                 task.serial,
@@ -183,7 +185,12 @@ class Child:
             if message[0] != lane_frames.PAUSED:
                 self._checkpoints.forget(task.task_id)
         # From its start on: others may be ready by what took long, and do not wait for more.
-        self._outbox.put(self._pack(message), started)
+        if parts:
+            for part in parts:
+                self._outbox.send(self._pack([lane_frames.PART, task.serial, *part]))
+            self._outbox.send(self._pack(message))  # not to be read before them, from the memory
+        else:
+            self._outbox.put(self._pack(message), started)
         self._recorder.end()
         runner, surroundings = self._runner, self._surroundings
         assert surroundings is not None

@@ -21,7 +21,7 @@ from armoflow.agent.lane_shapes import (
     plain_output,
 )
 from armoflow.worker.child_process import ChildProcess
-from armoflow.worker.heard import decode_done, decode_partial, is_of
+from armoflow.worker.heard import decode_done, decode_part, decode_partial, is_of
 from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, SpoolEntry
@@ -76,6 +76,7 @@ class Dialogue:
     def __init__(self, seat: ChildOwner, child: ChildProcess) -> None:
         self.sent: dict[int, Assignment] = {}
         self.partial: dict[int, list[SpoolEntry]] = {}
+        self._parts: dict[int, Effects] = {}
         self.cancelled: set[int] = set()
         self.killing = Killing()
         self.over = False
@@ -246,6 +247,9 @@ class Dialogue:
         self.heard += 1
         if self.partial:
             self.partial.pop(serial, None)
+        if self._parts and (parts := self._parts.pop(serial, None)) and effects is not None:
+            parts.add(effects)
+            ending.effects = parts
         return ending
 
     def _find(self, serial: int) -> Assignment | None:
@@ -287,6 +291,11 @@ class Dialogue:
             if self._find(serial) is not None:
                 entries = decode_partial(serial, base, lengths, spool)
                 self.partial.setdefault(serial, []).extend(entries)
+        elif kind == lane_frames.PART:
+            work = self._find(message[1])
+            if work is not None:
+                part = decode_part(message, work, self._child.directory)
+                self._parts.setdefault(message[1], Effects()).add(part)
         elif kind == lane_frames.REQUEST:
             _, number, serial, method, argument = message
             work = self._find(serial)

@@ -37,6 +37,16 @@ def decode_done(message: Sequence[Any], work: Assignment, directory: str) -> Eff
     return lane_frames.decode_effects(data, *more)
 
 
+def decode_part(message: Sequence[Any], work: Assignment, directory: str) -> Effects:
+    """The effects of a task that a PART message tells of.
+
+    Raises:
+        BrokenStreamError: As above.
+    """
+    _, serial, data, created, children = message
+    return decode_done([lane_frames.DONE, serial, 0, data, created, children], work, directory)
+
+
 def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list[SpoolEntry]:
     """The finished items of a PARTIAL message.
 

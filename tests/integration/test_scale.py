@@ -39,6 +39,21 @@ def test_the_first_task_runs_before_the_input_ends(client: Client, tmp_path: Pat
     assert client.compute(note.map(numbers()).reduce(add)) == sum(range(10_000))
 
 
+def test_a_graph_that_a_task_returns_may_have_any_size(client: Client) -> None:
+    """Its tasks are told in several messages, and taken in in parts."""
+
+    @task(batch_size=1)
+    def double(number: int) -> int:
+        return 2 * number
+
+    @task
+    def grow(count: int) -> int:
+        return double.map(range(count)).reduce(add)  # type: ignore[return-value]
+
+    count = 1_200
+    assert client.compute(grow(count)) == count * (count - 1)
+
+
 MILLION = """
 from pathlib import Path
 from armoflow import Client, task

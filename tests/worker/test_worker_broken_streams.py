@@ -87,6 +87,9 @@ BROKEN = {
         lane_frames.DONE, 1, 5, {"~1": b""}, [], [["~1", [], [], {"priority": 2**40}]]
     ),
     "failed with a number": packed(lane_frames.FAILED, 1, 5, "kind", 5),
+    "a part of an unknown task": packed(lane_frames.PART, 999, {}, [], []),
+    "a part with a result of others": packed(lane_frames.PART, 1, {"other": b"data"}, [], []),
+    "a part without children": packed(lane_frames.PART, 1, {}, []),
     "partial of nothing": packed(lane_frames.PARTIAL, 999, 0, b"", b""),
     "odd lengths": packed(lane_frames.PARTIAL, 1, 0, b"abc", b""),
     "items of nonsense": packed(lane_frames.PARTIAL, 1, 0, b"\x01\x00\x00\x10", b"\xc1"),

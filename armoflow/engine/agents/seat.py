@@ -324,6 +324,9 @@ class Seat:
             self._give_back(task)
         elif verdict is None:
             engine.complete([(task.id, execution.effects)])
+            taken_in = engine.announcements.under_way(task.id)
+            if taken_in is not None:  # its files are in this execution's folder
+                await taken_in
             return True
         else:
             self._fail(task, verdict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from armoflow.agent.effects import CreatedResult
@@ -169,7 +169,7 @@ class Completion(SubmissionCommands):
         return self._check_tasks(task.session_id, options, children, task)
 
     def _undelivered(
-        self, task: TaskRecord, stored: Mapping[str, Stored], children: Sequence[NewTask]
+        self, task: TaskRecord, stored: Container[str], children: Sequence[NewTask]
     ) -> list[str]:
         """Expected outputs that nobody would produce any more."""
         outputs = task.outputs
@@ -196,10 +196,7 @@ class Completion(SubmissionCommands):
         undelivered: Sequence[str],
     ) -> None:
         self._drop(changes, stored)
-        text = (
-            f"it ended in success without its expected output(s) {', '.join(undelivered)}: a task "
-            "must produce each of its outputs or hand it to a child"
-        )
+        text = undelivered_text(undelivered)
         self._fail_or_retry(changes, now, task, ERROR, text, retry=False)
 
     def _store(
@@ -291,3 +288,11 @@ class Completion(SubmissionCommands):
         payload = self.results.get(task.payload_id)
         if payload is not None and payload.status is COMPLETED and not payload.manual_deletion:
             self._delete_data(changes, payload)
+
+
+def undelivered_text(outputs: Iterable[str]) -> str:
+    """Why a task fails that ended in success without some of its outputs."""
+    return (
+        f"it ended in success without its expected output(s) {', '.join(outputs)}: a task must "
+        "produce each of its outputs or hand it to a child"
+    )

@@ -11,7 +11,8 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.state.committing import Completion, TaskSuccess
+from armoflow.engine.state.announcing import Announcing
+from armoflow.engine.state.committing import TaskSuccess
 from armoflow.engine.state.record_changes import (
     CANCELLING,
     DISPATCHED,
@@ -25,7 +26,7 @@ from armoflow.engine.state.record_changes import (
 )
 
 
-class ExecutionCommands(Completion):
+class ExecutionCommands(Announcing):
     """Acquire, start, release, run, complete, fail, cancel.
 
     Agents race with cancellation and deletion. So what they report of a task that is unknown or has

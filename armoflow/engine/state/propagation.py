@@ -84,13 +84,29 @@ class Propagation(Base):
             else:
                 waking.popleft()
 
+    def _start_announced(self, changes: Changes, now: float) -> None:
+        """Go on with children whose task has ended well, while the command has room."""
+        starting = self._starting
+        while starting and not self._is_full(changes):
+            some = list(islice(starting[0], self.slice_size))
+            if not some:
+                starting.popleft()
+            for task_id in some:
+                task = self.tasks.get(task_id)
+                if task is None or task.status is not CREATING:
+                    continue
+                if task.remaining:
+                    set_task(changes, task, PENDING)
+                else:
+                    self._queue(changes, now, task)
+
     def _wake_tasks(self, changes: Changes, now: float, task_ids: Iterable[str]) -> None:
         for task_id in task_ids:
             task = self.tasks.get(task_id)
-            if task is None or task.status is not PENDING:
+            if task is None or (task.status is not PENDING and task.status is not CREATING):
                 continue
             task.remaining -= 1
-            if task.remaining:
+            if task.remaining or task.status is CREATING:
                 continue
             if task.dependencies and self._has_lost_input(task):
                 self._fail_for_lost_input(changes, now, task)

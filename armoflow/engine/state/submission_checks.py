@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from armoflow.engine.records import (
@@ -25,6 +25,9 @@ from armoflow.protocol.shapes import ID
 
 Checked: TypeAlias = "tuple[NewTask, ApiOptions, Sequence[ResultRecord], Sequence[ResultRecord]]"
 """A task that may be created: what was asked, its options, its inputs and its outputs."""
+
+Find: TypeAlias = "Callable[[str], ResultRecord | None]"
+"""How results are looked up."""
 
 
 class SubmissionChecks(ResultCommands):
@@ -76,8 +79,10 @@ class SubmissionChecks(ResultCommands):
         options: Iterable[ApiOptions],
         tasks: Sequence[NewTask],
         parent: TaskRecord | None,
+        find: Find | None = None,
     ) -> list[Checked]:
-        find = self.results.get
+        if find is None:
+            find = self.results.get
         checked: list[Checked] = []
         outputs_named = 0
         claimed: set[str] = set()
@@ -85,17 +90,17 @@ class SubmissionChecks(ResultCommands):
             _, payload_id, dependencies, output_ids, _ = new
             payload = find(payload_id)
             if payload is None or payload.status is ABORTED or payload.status is DELETED:
-                raise self._input_refusal(tasks)
+                raise self._input_refusal(tasks, find)
             inputs: Sequence[ResultRecord] = (payload,)
             if dependencies:
-                inputs = self._check_dependencies(tasks, new, payload)
+                inputs = self._check_dependencies(tasks, new, payload, find)
             outputs = []
             for output_id in output_ids:
                 if (output_id == payload_id or output_id in dependencies) and not self.strict:
                     raise _output_is_input(new, output_id)
                 output = find(output_id)
                 if output is None or output.status is not CREATED or output.owner_task_id:
-                    output = self._check_output(new, output_id, parent)
+                    output = self._check_output(new, output, output_id, parent)
                 if output is not None:
                     if output.session_id != session_id and not self.strict:
                         raise _output_elsewhere(new, output_id, session_id)
@@ -109,14 +114,13 @@ class SubmissionChecks(ResultCommands):
         return checked
 
     def _check_dependencies(
-        self, tasks: Sequence[NewTask], new: NewTask, payload: ResultRecord
+        self, tasks: Sequence[NewTask], new: NewTask, payload: ResultRecord, find: Find
     ) -> list[ResultRecord]:
-        find = self.results.get
         inputs = [payload]
         for dependency in new.dependencies:
             result = find(dependency)
             if result is None or result.status is ABORTED or result.status is DELETED:
-                raise self._input_refusal(tasks)
+                raise self._input_refusal(tasks, find)
             inputs.append(result)
         if len({new.payload_id, *new.dependencies}) != len(inputs):
             raise RefusedInputsError(
@@ -126,12 +130,12 @@ class SubmissionChecks(ResultCommands):
             )
         return inputs
 
-    def _input_refusal(self, tasks: Iterable[NewTask]) -> RefusedInputsError:
+    def _input_refusal(self, tasks: Iterable[NewTask], find: Find) -> RefusedInputsError:
         """Why inputs are refused; all that are aborted or deleted are named."""
         bad: dict[str, ResultRecord] = {}
         for new in tasks:
             for result_id in (new.payload_id, *new.dependencies):
-                result = self.results.get(result_id)
+                result = find(result_id)
                 if result is None:
                     role = "payload_id" if result_id == new.payload_id else "data_dependencies"
                     return RefusedInputsError(
@@ -150,14 +154,17 @@ class SubmissionChecks(ResultCommands):
         )
 
     def _check_output(
-        self, new: NewTask, output_id: str, parent: TaskRecord | None
+        self,
+        new: NewTask,
+        output: ResultRecord | None,
+        output_id: str,
+        parent: TaskRecord | None,
     ) -> ResultRecord | None:
         """An expected output that is not simply free: the parent's to give, or refused.
 
         A child may name what another task owns, or a brother took over: whoever is first completes
         it. Strict: all may, unknown outputs too, and nothing is changed about these.
         """
-        output = self.results.get(output_id)
         owner = "" if output is None else output.owner_task_id
         is_open = output is not None and (output.status is CREATED or self.strict)
         if is_open and parent is not None:

@@ -249,8 +249,11 @@ class SubmissionCommands(SubmissionChecks):
         depth: int,
         created_by: str,
         order: int,
+        announced: bool = False,
     ) -> None:
+        """Make tasks; ``announced`` ones are those of a task that has not ended yet."""
         session_id = session.id
+        status = CREATING if announced else PENDING
         changed_results = changes.results
         records: dict[str, TaskRecord] = {}
         owned: list[ResultRecord] = []
@@ -274,7 +277,7 @@ class SubmissionCommands(SubmissionChecks):
                 depth,
                 created_by,
                 (),
-                PENDING,
+                status,
             )
             task.order = order
             order += 1
@@ -286,15 +289,17 @@ class SubmissionCommands(SubmissionChecks):
                 ready.append(task)
             records[task_id] = task
         tasks = records.values()
-        if created_by or not self.strict:  # ArmoniK.Core deletes one for all with the first
+        # ArmoniK.Core deletes one for all with the first.
+        if (created_by or not self.strict) and not announced:
             self._members[session_id].share_payloads([task.payload_id for task in tasks])
         if self.watched:
             tell(changes, NEW_TASK, tasks, CREATING)
             tell(changes, RESULT_OWNER, owned, CREATED)
-            tell(changes, TASK_STATUS, tasks, PENDING)
+            if not announced:
+                tell(changes, TASK_STATUS, tasks, PENDING)
         self._add_tasks(session_id, records)
         changes.tasks.update(records)
-        for task in ready:
+        for task in () if announced else ready:
             self._queue(changes, now, task)
 
 

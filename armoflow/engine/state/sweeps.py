@@ -53,7 +53,7 @@ class Sweeps(Propagation):
     @property
     def unfinished(self) -> bool:
         """Whether commands have left something for :meth:`go_on`."""
-        return bool(self._sweeps or self._orphans or self._waking)
+        return bool(self._sweeps or self._orphans or self._waking or self._starting)
 
     def is_sweeping(self, session_id: str) -> bool:
         """Whether a command on a whole session is not finished."""
@@ -64,6 +64,7 @@ class Sweeps(Propagation):
         changes = Changes()
         self._fail_orphans(changes, now)
         self._wake_others(changes, now)
+        self._start_announced(changes, now)
         if self._sweeps and not self._is_full(changes):
             session_id = next(iter(self._sweeps))
             sweep = self._sweeps.pop(session_id)

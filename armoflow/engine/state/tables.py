@@ -69,6 +69,8 @@ class Base:
         self._sweeps: dict[str, Sweep] = {}
         self._orphans: deque[tuple[str, Iterator[str]]] = deque()
         self._waking: deque[Iterator[str]] = deque()
+        # Children that were announced by tasks that have ended well since.
+        self._starting: deque[Iterator[str]] = deque()
         # Places in the queue: of the newest client task, and of the foremost child.
         self._last = 0
         self._front = 0
