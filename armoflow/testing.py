@@ -18,7 +18,7 @@ from armoflow.errors import GraphError, OptionError, WorkerDiedError
 if TYPE_CHECKING:
     from armoflow.client.client import Client
     from armoflow.client.future import Future
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
 
     AnyTask = TypeVar("AnyTask", bound=BaseTask[..., Any])
 

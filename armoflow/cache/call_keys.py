@@ -24,7 +24,7 @@ from armoflow.graph.nodes import Node
 from armoflow.policies import CachePolicy
 
 if TYPE_CHECKING:
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
 
     AnyTask: TypeAlias = BaseTask[..., Any]
 

@@ -30,7 +30,8 @@ from armoflow.codec.ancestry import registered_with
 from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of, is_dispatcher, names_and_texts
 from armoflow.codec.usage import METHODS, is_own, names_in, names_there
-from armoflow.graph.task import BaseTask, MultiTask, Task
+from armoflow.graph.base_task import BaseTask
+from armoflow.graph.task import MultiTask, Task
 from armoflow.system.packages import origin, package_of
 
 TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)

@@ -29,7 +29,7 @@ from armoflow.cache.walk import (
     text_digest,
 )
 from armoflow.codec.pickler import CachedFunction
-from armoflow.graph.task import BaseTask
+from armoflow.graph.base_task import BaseTask
 from armoflow.system.packages import origin
 
 KEY_METHOD: Final = "__armoflow_key__"

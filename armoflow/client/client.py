@@ -26,10 +26,10 @@ from armoflow.config import CONNECT_TIMEOUT, MAX_PRIORITY
 from armoflow.errors import ArmoflowError, ClientClosedError, GraphError
 from armoflow.foreign_keywords import A_LIST, refuse_arguments
 from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.collection import DelayedList, zip_items
 from armoflow.graph.context import Computer, enter, leave
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.task import BaseTask
 from armoflow.option_values import check_flag
 from armoflow.orchestrator.builtins import identity
 from armoflow.protocol.settings import PayloadMode

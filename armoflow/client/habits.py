@@ -9,10 +9,11 @@ from typing import Any
 
 from armoflow.errors import GraphError, OptionError, shown
 from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import Lazy
-from armoflow.graph.task import BaseTask, as_task
+from armoflow.graph.task import as_task
 from armoflow.option_values import check_flag
 
 NOT_AWAITED = "await it first, as all calls of an AsyncClient: future = await client.submit(...)"

@@ -10,7 +10,7 @@ from armoflow.codec.functions import names_in
 from armoflow.codec.modules import NEEDED, ModuleBundle, imports_of, is_user_module
 from armoflow.errors import GraphError
 from armoflow.foreign_keywords import refuse_arguments
-from armoflow.graph.task import BaseTask
+from armoflow.graph.base_task import BaseTask
 from armoflow.system.packages import package_of
 
 

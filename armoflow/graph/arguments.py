@@ -13,7 +13,7 @@ from itertools import chain
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from armoflow.errors import ArgumentCycleError
+from armoflow.errors import ArgumentCycleError, GraphError
 from armoflow.graph.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -246,3 +246,38 @@ def _dataclass_like(value: Any, names: Iterable[str], parts: list[Any]) -> Any:
     for name, part in zip(names, parts, strict=True):
         object.__setattr__(result, name, part)  # frozen ones too
     return result
+
+
+def freeze(
+    task: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Reference, ...]]:
+    """Find the lazy values in the arguments of a task, and copy the containers around them.
+
+    Without the copy, appending a result to a list that was an argument of it would close a cycle.
+    Containers that hold nothing lazy are not copied: they may be large, and shared by many calls.
+    """
+    lazy: dict[Lazy, None] = {}
+    nested = False
+    for value in chain(args, kwargs.values()) if kwargs else args:
+        if type(value) in ATOMS:
+            continue
+        if isinstance(value, Lazy):
+            lazy[value] = None
+        else:
+            nested = True
+    if not nested:
+        return args, kwargs, cast("tuple[Reference, ...]", tuple(lazy))
+    try:
+        found = find_dependencies((args, kwargs))
+    except ArgumentCycleError as error:
+        message = f"task {task!r}: an argument contains itself: {error}"
+        raise ArgumentCycleError(message) from None
+    if found:
+        try:
+            args, kwargs = substitute((args, kwargs), lambda reference: reference)
+        except RecursionError:
+            raise GraphError(
+                f"task {task!r}: an argument holds {found[0]!r} nested too deeply: pass it in "
+                "an argument of its own, or flatten what it is in"
+            ) from None
+    return args, kwargs, tuple(found)

@@ -27,7 +27,8 @@ from armoflow.graph.nodes import (
 from armoflow.option_values import check_flag
 
 if TYPE_CHECKING:
-    from armoflow.graph.task import BaseTask, MultiTask, Task
+    from armoflow.graph.base_task import BaseTask
+    from armoflow.graph.task import MultiTask, Task
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")

@@ -9,19 +9,17 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
-from itertools import chain
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from armoflow.errors import ArgumentCycleError, CollectionError, GraphError
-from armoflow.graph.arguments import ATOMS, Reference, find_dependencies, substitute
-from armoflow.graph.lazy import Lazy
+from armoflow.errors import CollectionError, GraphError
+from armoflow.graph.arguments import Reference, find_dependencies, freeze
 from armoflow.options import NO_OPTIONS, TaskOptions, current_block, merge_options
 
 if TYPE_CHECKING:
+    from armoflow.graph.base_task import BaseTask
     from armoflow.graph.collection import DelayedList
     from armoflow.graph.delayed import Delayed
-    from armoflow.graph.task import BaseTask
 
     AnyTask: TypeAlias = BaseTask[..., Any]
 
@@ -108,7 +106,7 @@ class CallNode(Node):
 
     def __init__(self, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.task = task
-        self.args, self.kwargs, found = _freeze(task, args, kwargs)
+        self.args, self.kwargs, found = freeze(task.name, args, kwargs)
         super().__init__(task.name, task.task_options, arguments=found, outputs=task.outputs)
 
 
@@ -121,7 +119,7 @@ class ReduceNode(Node):
         self.task = task
         self.source = source
         self.fan_in = fan_in
-        (self.initial,), _, found = _freeze(task, (initial,), {})
+        (self.initial,), _, found = freeze(task.name, (initial,), {})
         super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
@@ -133,7 +131,7 @@ class FoldNode(Node):
     def __init__(self, task: AnyTask, source: Source, initial: Any = MISSING) -> None:
         self.task = task
         self.source = source
-        (self.initial,), _, found = _freeze(task, (initial,), {})
+        (self.initial,), _, found = freeze(task.name, (initial,), {})
         super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
@@ -276,7 +274,7 @@ class MapNode(CollectionNode):
         self.sources = sources
         self.star = star
         self.length, self.sparse = _shape(sources, f"map of {task.name!r}")
-        _, self.fixed, found = _freeze(task, (), fixed)
+        _, self.fixed, found = freeze(task.name, (), fixed)
         super().__init__(
             task.name, task.task_options, sources=sources, arguments=found, outputs=task.outputs
         )
@@ -297,7 +295,7 @@ class FilterNode(CollectionNode):
         self.source = source
         self.length, _ = _shape((source,), f"filter of {task.name!r}")
         self.sparse = True
-        _, self.fixed, found = _freeze(task, (), fixed)
+        _, self.fixed, found = freeze(task.name, (), fixed)
         super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
 
@@ -395,44 +393,3 @@ def uneven(length: int) -> CollectionError:
     return CollectionError(
         f"zip(strict=True): one collection has {length} items, and another has more"
     )
-
-
-def find_lazy(task: AnyTask, fixed: dict[str, Any]) -> tuple[dict[str, Any], tuple[Reference, ...]]:
-    """Keyword arguments as a node keeps them, and the lazy values in them."""
-    _, frozen, found = _freeze(task, (), fixed)
-    return frozen, found
-
-
-def _freeze(
-    task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Reference, ...]]:
-    """Find the lazy values in arguments, and copy the containers around them.
-
-    Without the copy, appending a result to a list that was an argument of it would close a cycle.
-    Containers that hold nothing lazy are not copied: they may be large, and shared by many calls.
-    """
-    lazy: dict[Lazy, None] = {}
-    nested = False
-    for value in chain(args, kwargs.values()) if kwargs else args:
-        if type(value) in ATOMS:
-            continue
-        if isinstance(value, Lazy):
-            lazy[value] = None
-        else:
-            nested = True
-    if not nested:
-        return args, kwargs, cast("tuple[Reference, ...]", tuple(lazy))
-    try:
-        found = find_dependencies((args, kwargs))
-    except ArgumentCycleError as error:
-        message = f"task {task.name!r}: an argument contains itself: {error}"
-        raise ArgumentCycleError(message) from None
-    if found:
-        try:
-            args, kwargs = substitute((args, kwargs), lambda reference: reference)
-        except RecursionError:
-            raise GraphError(
-                f"task {task.name!r}: an argument holds {found[0]!r} nested too deeply: pass it in "
-                "an argument of its own, or flatten what it is in"
-            ) from None
-    return args, kwargs, tuple(found)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow.errors import CollectionError, OptionError, SignatureError, shown
+from armoflow.graph.arguments import freeze
 from armoflow.graph.collection import DelayedList, as_source
 from armoflow.graph.delayed import Delayed
-from armoflow.graph.nodes import CollectionNode, Source, find_lazy, source_node
+from armoflow.graph.nodes import CollectionNode, Source, source_node
 from armoflow.option_values import check_flag
 
 if TYPE_CHECKING:
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
 
 
 class IterateNode(CollectionNode):
@@ -47,7 +48,7 @@ class IterateNode(CollectionNode):
         cells = source_node(source)
         self.length = cells.length if isinstance(cells, CollectionNode) else None
         self.sparse = False
-        self.fixed, found = find_lazy(task, fixed)
+        _, self.fixed, found = freeze(task.name, (), fixed)
         super().__init__(task.name, task.task_options, sources=(source,), arguments=found)
 
     def places(self, position: int, count: int) -> list[int | None]:

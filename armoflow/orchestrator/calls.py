@@ -31,7 +31,7 @@ from armoflow.protocol.submission import labelled
 from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
     from armoflow.orchestrator.submit import Pipeline
 
 

@@ -203,7 +203,7 @@ def _add(places: set[CodePlace], place: CodePlace) -> None:
 
 def _called_by(function: Callable[..., Any]) -> Iterator[CodePlace]:
     """Where the tasks stand that a function names, or one that it calls."""
-    from armoflow.graph.task import BaseTask  # most workers run none of a graph
+    from armoflow.graph.base_task import BaseTask  # most workers run none of a graph
 
     stack: list[Any] = [function]
     seen: set[int] = set()

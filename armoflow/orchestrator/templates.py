@@ -17,9 +17,9 @@ from armoflow.codec.payload import Pickled
 from armoflow.codec.pickler import PROTOCOL
 from armoflow.codec.references import uses_nothing
 from armoflow.errors import SerializationError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.outcomes import Names

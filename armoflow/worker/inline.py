@@ -57,7 +57,7 @@ from armoflow.worker.partials import Partials
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
     from armoflow.orchestrator.planning.plan_settings import PlanSettings
 
 

@@ -26,7 +26,7 @@ from armoflow.worker.mark import MarkWriter
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
 
 
 _COMPLETED = ItemState.COMPLETED

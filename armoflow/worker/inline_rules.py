@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from armoflow.codec.payload import Settings
 from armoflow.errors import ArmoflowError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.nodes import Node
-from armoflow.graph.task import BaseTask
 from armoflow.options import merge_options
 from armoflow.orchestrator import builtins
 from armoflow.orchestrator.paces import Paces

@@ -17,7 +17,7 @@ from armoflow.worker.made import Made, Row
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
-    from armoflow.graph.task import BaseTask
+    from armoflow.graph.base_task import BaseTask
     from armoflow.worker.inline_iterators import Taken
 
 

@@ -12,9 +12,9 @@ import pytest
 from armoflow import items, task
 from armoflow.cache import Keys, NodeKey, decode_code, decode_parts, differences
 from armoflow.errors import EnvelopeError, UnkeyableError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.lazy import Lazy
 from armoflow.graph.nodes import Node
-from armoflow.graph.task import BaseTask
 from armoflow.policies import NOT_CACHED, CachePolicy, make_policy
 
 

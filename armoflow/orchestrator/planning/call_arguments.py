@@ -12,10 +12,10 @@ from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import are_scalars
 from armoflow.files import FileCopy
 from armoflow.graph.arguments import contains_lazy
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS

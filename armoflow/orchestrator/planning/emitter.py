@@ -10,8 +10,8 @@ from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload, Pickled, Piece, Stage
 from armoflow.codec.positions import Positions
 from armoflow.errors import SerializationError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.nodes import Node
-from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
 from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
 from armoflow.orchestrator.planning.drafts import Draft

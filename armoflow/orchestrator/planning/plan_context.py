@@ -8,8 +8,8 @@ from typing import Any
 from armoflow import config
 from armoflow.codec.payload import Operation
 from armoflow.graph.arguments import find_dependencies
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.codebook import CodeBook
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning import dynamic

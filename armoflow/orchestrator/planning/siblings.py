@@ -13,9 +13,9 @@ from typing import Any
 
 from armoflow.codec.payload import Operation, Pickled, PickledItems
 from armoflow.errors import SerializationError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode
-from armoflow.graph.task import BaseTask
 from armoflow.orchestrator.paces import FunctionPace
 from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.planned import Result, SlotRange

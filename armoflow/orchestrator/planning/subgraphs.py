@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from armoflow import config
 from armoflow.errors import SerializationError
+from armoflow.graph.base_task import BaseTask
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.graph.task import BaseTask
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.pack_sizes import TRUST
 from armoflow.orchestrator.planned import Result, SlotRange
