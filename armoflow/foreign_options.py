@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 FOREIGN_OPTIONS = {
     "num_returns": "write outputs=..., the number of values that it returns",
     "nout": "write outputs=..., the number of values that it returns",
@@ -48,3 +50,12 @@ FOREIGN_OPTIONS = {
     "n_jobs": "leave it out: Client(workers=...) says how many run at once",
     "allow_other_workers": "leave it out: a task runs wherever its partition has room",
 }
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the known one that is most like it, or all."""
+    import difflib
+
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)

@@ -31,7 +31,7 @@ from armoflow.byte_sizes import read_size
 from armoflow.config import MEMORY_LEAST, MEMORY_MOST
 from armoflow.errors import OptionError
 from armoflow.fallback import Fallback, make_fallback
-from armoflow.foreign_options import FOREIGN_OPTIONS
+from armoflow.foreign_options import FOREIGN_OPTIONS, nearest
 from armoflow.option_values import NUMBERS, READERS, check_flag
 from armoflow.placement import check_partition
 from armoflow.policies import CachePolicy, make_policy
@@ -318,15 +318,6 @@ def _checked_options(values: Mapping[str, Any]) -> TaskOptions:
     return TaskOptions(**values)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the known one that is most like it, or all."""
-    import difflib
-
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
-
-
 NO_OPTIONS = make_options({})
 """What a task says of which nobody says anything."""
 
@@ -387,7 +378,7 @@ def current_block() -> TaskOptions | None:
 T = TypeVar("T")
 
 
-class Bound(Generic[T]):
+class BoundVariable(Generic[T]):
     """A context variable that has a value for the length of a block.
 
     No generator: that sets the traceback of each error that passes it, which a frozen one refuses.
@@ -406,6 +397,6 @@ class Bound(Generic[T]):
         self._variable.reset(self._token)
 
 
-def as_block(block: TaskOptions | None) -> Bound[TaskOptions | None]:
+def as_block(block: TaskOptions | None) -> BoundVariable[TaskOptions | None]:
     """What is called inside is called in these blocks, and in no other."""
-    return Bound(_block, block)
+    return BoundVariable(_block, block)

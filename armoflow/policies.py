@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from armoflow.errors import OptionError, shown
+from armoflow.foreign_options import nearest
 from armoflow.texts import is_text
 
 Expiry: TypeAlias = "float | timedelta | datetime"
@@ -97,8 +98,6 @@ class CachePolicy:
         """
         if signature is None or not self.ignore:
             return
-        from armoflow.options import nearest  # which is made of these policies
-
         parameters = signature.parameters
         if any(parameter.kind is _VARIABLE[1] for parameter in parameters.values()):
             return  # it takes any name
@@ -161,8 +160,6 @@ def _checked_parts(cache: Any) -> frozenset[str]:
     parts = [part.strip() for part in cache.split("+")]
     for part in parts:
         if part not in PARTS:
-            from armoflow.options import nearest  # which is made of these policies
-
             raise OptionError(f"cache={shown(cache)} is no policy: {nearest(part, PARTS)}")
     return frozenset(parts)
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsFloat
 
 from armoflow.errors import NoTaskError, OptionError, shown
-from armoflow.options import Bound
+from armoflow.options import BoundVariable
 
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
@@ -197,6 +197,6 @@ def answer_for_process(answer: Callable[[], CurrentTask | None]) -> None:
     _processes.append(answer)
 
 
-def running(task: CurrentTask) -> Bound[CurrentTask | None]:
+def running(task: CurrentTask) -> BoundVariable[CurrentTask | None]:
     """A task runs in this context."""
-    return Bound(_running, task)
+    return BoundVariable(_running, task)

@@ -17,7 +17,7 @@ from armoflow.codec.pickling import loads
 from armoflow.errors import UnkeyableError
 from armoflow.index import Index
 from armoflow.index_files import path_of
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

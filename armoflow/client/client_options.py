@@ -11,9 +11,9 @@ from typing import Any, get_args
 from armoflow import config
 from armoflow.codec.clipping import clip
 from armoflow.errors import OptionError, shown
-from armoflow.foreign_options import FOREIGN_OPTIONS
+from armoflow.foreign_options import FOREIGN_OPTIONS, nearest
 from armoflow.option_values import MOST
-from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options, nearest
+from armoflow.options import OPTION_NAMES, Options, TaskOptions, make_options
 from armoflow.protocol.settings import (
     CONNECTION_OPTIONS,
     ConnectionOptions,

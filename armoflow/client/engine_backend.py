@@ -34,8 +34,9 @@ from armoflow.graph.collection import DelayedList
 from armoflow.offers import offer_here, offers_of
 from armoflow.options import MAX_RETRIES, PRIORITY, TaskOptions
 from armoflow.orchestrator import sizes
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
-from armoflow.orchestrator.planned import Constant, PlanPiece
+from armoflow.orchestrator.planned import PlanPiece
 from armoflow.orchestrator.planning.plan_settings import PlanSettings, subgraph_seconds
 from armoflow.orchestrator.tally import Count
 from armoflow.placement import Limits, Offer

@@ -22,8 +22,8 @@ from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.uncached import account_uncached
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.outcomes import ItemOutcome, Names
-from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.tally import Count
 

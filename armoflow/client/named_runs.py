@@ -39,13 +39,13 @@ from armoflow.graph.graph import Graph
 from armoflow.options import TaskOptions, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.caching.hits import CachedPlan
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.named.manifest import Head
 from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.restored import KnownValues
 from armoflow.orchestrator.named.run_keys import RunKeys
 from armoflow.orchestrator.named.session import this_planner
 from armoflow.orchestrator.outcomes import ItemOutcome, Names, has_failed
-from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.plan_settings import PlanSettings

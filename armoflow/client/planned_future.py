@@ -12,6 +12,7 @@ from armoflow.client.lean_future import LOCK, LeanFuture
 from armoflow.client.loop import CallbackThread
 from armoflow.client.progress import Display
 from armoflow.codec.envelope import Slot
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.outcomes import (
     ItemOutcome,
     Names,
@@ -20,7 +21,7 @@ from armoflow.orchestrator.outcomes import (
     outcomes,
     slot_outcome,
 )
-from armoflow.orchestrator.planned import Constant, LocalItems, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.tally import Count, Tally
 from armoflow.orchestrator.targets import WaitingTarget
 

@@ -18,7 +18,8 @@ from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.pickling import dumps
 from armoflow.codec.recording import record_exception
 from armoflow.errors import ArmoflowError, ForeignReferenceError, GraphError, RemoteTraceback
-from armoflow.orchestrator.planned import Constant, SlotRange
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import SlotRange
 from armoflow.orchestrator.planning.call_arguments import value_parts
 
 if TYPE_CHECKING:

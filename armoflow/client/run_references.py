@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from armoflow.client.future import Future
 from armoflow.client.put import PlanReferences, Put, check_owner
 from armoflow.codec.container import Buffer
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client

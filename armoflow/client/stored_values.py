@@ -14,8 +14,9 @@ from armoflow.codec.pickling import dumps, loads
 from armoflow.codec.recording import removed
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import ArmoflowError, DataLostError, SerializationError
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.named.values import NamedValues, StoredValue
-from armoflow.orchestrator.planned import Constant, PlanPiece, SlotRange
+from armoflow.orchestrator.planned import PlanPiece, SlotRange
 from armoflow.orchestrator.planning.call_arguments import value_parts
 
 if TYPE_CHECKING:

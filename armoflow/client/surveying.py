@@ -17,7 +17,7 @@ from armoflow.graph.graph import Graph
 from armoflow.graph.nodes import Node
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.caching.uncached import account_uncached, needed_calls, why_uncached
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.planning.demand import demand_of
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 

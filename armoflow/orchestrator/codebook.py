@@ -20,8 +20,8 @@ from armoflow.codec.functions import EncodedFunction, ModuleBundle, encode_funct
 from armoflow.codec.live import LiveState
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.references import uses_nothing
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.package_versions import NamedPackages
-from armoflow.orchestrator.planned import Constant
 from armoflow.orchestrator.shared_data import SharedData
 from armoflow.system.importing import MAIN
 

@@ -24,7 +24,9 @@ from armoflow.orchestrator.caching.cache import Cache
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.calls import PlainCalls
 from armoflow.orchestrator.cancelling import Canceller, cancelled
+from armoflow.orchestrator.client_sessions import ClientSessions
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
@@ -32,7 +34,7 @@ from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.second_runs import SecondRuns
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.root_causes import RootCauses
@@ -74,7 +76,8 @@ class Orchestrator:
         self.transport = transport
         self._lasting = lasting
         self._shared = shared
-        self._durations = Durations(transport, lambda: self._session_id)
+        self._sessions = ClientSessions(transport, session_options, shared, self._session_begun)
+        self._durations = Durations(transport, self._open_session)
         info = transport.info
         backlog = Backlog(
             None if "batch" in info.extensions else info,
@@ -91,22 +94,15 @@ class Orchestrator:
                 self.tally.ended(task)
 
         self.tracker = Tracker(self._durations.ended, ended)
-        self.sessions_ended = 0
         self.book = CodeBook()
-        self._session_options = session_options
         self._loop = asyncio.get_running_loop()
-        self._session_lock = asyncio.Lock()
-        self._session_id: str | None = None
-        self._old_sessions: list[str] = []
         self._runs: set[Run] = set()
         self._background = Background(self._give_up)
         self._watching: asyncio.Task[None] | None = None
-        self._closed = False
         self._closing: asyncio.Task[None] | None = None
-        self._lost: ArmoflowError | None = None
         self.freeing = Freeing(
             transport,
-            lambda: self._session_id,
+            self._open_session,
             self._background.start_spare,
             self._freed,
             resumable=shared is not None,
@@ -114,7 +110,7 @@ class Orchestrator:
         unsettled = self.freeing.unsettled
         self.pipeline = Pipeline(
             transport,
-            self.session,
+            self._sessions.open,
             self.tracker,
             self._settle,
             self._cancel_in_engine,
@@ -127,7 +123,7 @@ class Orchestrator:
         self._watcher = Watching(
             transport,
             self.tracker,
-            lambda: self._session_id,
+            self._open_session,
             apply=self._apply,
             fail=self._fail_all,
             tell=self._background.tell,
@@ -136,14 +132,14 @@ class Orchestrator:
             transport,
             self.tracker,
             key,
-            session=self.session,
+            session=self._sessions.open,
             start=self._background.start,
             abandon=self._abandon,
             freed=self._freed,
             others=self._made_by_others,
         )
         self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
-        self.fetcher = Fetcher(transport, self.session)
+        self.fetcher = Fetcher(transport, self._sessions.open)
         batched = "batch" in info.extensions
         self.calls = PlainCalls(
             self.book,
@@ -156,60 +152,53 @@ class Orchestrator:
         )
         self.second_runs = None if shared is None else SecondRuns()
         self._backups = self._make_backups(backlog)
-        self._background.start(self.pipeline.run())
-        self._background.start(self._durations.run())
-        self.stalls = Stalls(transport, self.tracker, lambda: self._session_id)
-        self._background.start(self.stalls.run())
+        self.stalls = Stalls(transport, self.tracker, self._open_session)
         self.overview = Overview(
             transport,
             self.tracker,
             self.tally,
             self.stalls,
             waiting=self.calls.waiting,
-            session=lambda: self._session_id,
+            session=self._open_session,
         )
         self.cache: Cache | None = None
-        self._background.start(unsettled.run())
-        self._background.start(self._watcher.look())
-        self._background.start(self._watcher.look_after_silence())
+        for work in (
+            *(self.pipeline.run(), self._durations.run(), self._backups.run(), self.stalls.run()),
+            *(unsettled.run(), self._watcher.look(), self._watcher.look_after_silence()),
+        ):
+            self._background.start(work)
 
     # --- sessions -------------------------------------------------------------------------------
 
     async def session(self) -> str:
         """The id of the open session; opens one if there is none."""
-        async with self._session_lock:
-            if self._closed:
-                raise ClientClosedError("the client is closed")
-            if self._lost is not None:
-                raise self._lost
-            if self._session_id is None:
-                self._session_id = await self._open_session()
-                self._watching = self._background.start(self._watch(self._session_id))
-            return self._session_id
+        return await self._sessions.open()
 
-    async def _open_session(self) -> str:
-        if self._shared is None:
-            partitions = self.transport.info.partitions
-            return await self.transport.create_session(self._session_options, partitions)
-        if self._old_sessions:
-            raise SessionEndedError("the run was ended by another", "CANCELLED", self._shared)
-        self.transport.shared.begun(self._shared)
-        return self._shared
+    def _open_session(self) -> str | None:
+        return self._sessions.current
+
+    def _session_begun(self, session_id: str) -> None:
+        self._watching = self._background.start(self._watch(session_id))
 
     @property
     def last_session(self) -> str | None:
         """The id of the session that was opened last; None if none was."""
-        return next(reversed([*self._old_sessions, *filter(None, [self._session_id])]), None)
+        return self._sessions.last
+
+    @property
+    def sessions_ended(self) -> int:
+        """How many sessions were ended before the client was: what they stored is gone."""
+        return self._sessions.left
 
     async def catch_up(self) -> None:
         """Have told what the tasks that have ended wrote, as far as it can be known now."""
-        if self._session_id is not None and self._lost is None:
-            await self.transport.catch_up(self._session_id)
+        session_id = self._sessions.current
+        if session_id is not None and self._sessions.lost is None:
+            await self.transport.catch_up(session_id)
 
     async def interrupt(self) -> None:
         """Cancel everything that runs; the next graph opens another session."""
-        session_id, self._session_id = self._session_id, None
-        self.sessions_ended += 1
+        session_id = self._sessions.leave()
         if self._watching is not None:
             self._watching.cancel()
         self.book.forget_stored()
@@ -218,7 +207,6 @@ class Orchestrator:
         self.freeing.unsettled.forget()
         if session_id is None:
             return
-        self._old_sessions.append(session_id)
         try:
             await self.transport.cancel_session(session_id)
         except ArmoflowError as error:  # why it is cancelled is what the user has to hear of
@@ -239,21 +227,18 @@ class Orchestrator:
         try:
             if self._shared is not None:
                 self._stop_runs(ClientClosedError("the client was closed; the run goes on"))
-            elif self._lost is None and await self._is_busy():
+            elif self._sessions.lost is None and await self._is_busy():
                 await self.interrupt()
-            if self.cache is not None and self._lost is None:
+            if self.cache is not None and self._sessions.lost is None:
                 await self.cache.close()
-            self._closed = True
+            self._sessions.closed = True
             self.calls.close(ClientClosedError("the client was closed"))
             await self.fetcher.close()
             self.pipeline.close()
             self.freeing.close()
             self.overview.close()
-            sessions = [*self._old_sessions, *filter(None, [self._session_id])]
-            if self._lost is not None or not self._lasting or self._shared is not None:
-                sessions = []  # they go with the engine, or go on
-            for session_id in sessions:
-                await self._end(session_id)
+            if self._sessions.lost is None and self._lasting and self._shared is None:
+                await self._sessions.end_all()  # others go with the engine, or go on
         finally:
             await self._background.stop()
             await self.transport.close()
@@ -265,22 +250,16 @@ class Orchestrator:
         waiting = len(self.calls) or self.pipeline.unsubmitted()
         return bool(self.tracker.open or self._runs or waiting)
 
-    async def _end(self, session_id: str) -> None:
-        try:
-            await self.transport.end_session(session_id)
-        except ArmoflowError as error:
-            logger.warning("a session could not be ended: %s", error)
-
     async def store(self, name: str, parts: Sequence[DataPart]) -> Constant:
         """Store data, until the constant that stands for it goes or the session ends."""
         constant = Constant(name, parts)
-        result_id = await self.transport.store(await self.session(), name, parts)
+        result_id = await self.transport.store(await self._sessions.open(), name, parts)
         constant.stored_as(result_id, self.freeing.release)
         return constant
 
     def engine_lost(self, error: ArmoflowError) -> None:
         """The engine is gone for good: whoever waits is told."""
-        self._lost = error
+        self._sessions.lost = error
         self._stop_runs(error)
         self.pipeline.interrupt(error)
         self._fail_all(error)
@@ -318,7 +297,7 @@ class Orchestrator:
                 code=self.book.code_of,
             )
             self.pipeline.on_named = self.cache.keeper.named
-            await self.cache.begin(await self.session(), lasting=lasting)
+            await self.cache.begin(await self._sessions.open(), lasting=lasting)
         return self.cache
 
     def run(
@@ -429,12 +408,9 @@ class Orchestrator:
 
     def _session_ended(self, error: SessionEndedError) -> None:
         """The engine has ended the session: whoever waits is told; the next graph opens another."""
-        session_id = error.session_id
-        if self._session_id != session_id:
+        if self._sessions.current != error.session_id:
             return
-        self._session_id = None
-        self.sessions_ended += 1
-        self._old_sessions.append(session_id)
+        self._sessions.leave()
         self.book.forget_stored()
         self._stop_runs(error)
         self.pipeline.interrupt(error)
@@ -443,7 +419,7 @@ class Orchestrator:
 
     async def _settle(self) -> None:
         """Learn what has ended in the engine, and why, before something is decided by it."""
-        session_id = await self.session()
+        session_id = await self._sessions.open()
         result_ids = list(self.tracker.open)[: config.RESYNC_RESULTS]
         unexplained = self.tracker.apply(await self.transport.poll(session_id, result_ids))
         await self._causes.find(unexplained)
@@ -451,7 +427,7 @@ class Orchestrator:
     async def _look(self, partition: str, told: Callable[[bool], None]) -> None:
         """Find out whether tasks of the session run; if that is not known, they are taken to."""
         try:
-            counts = await self.transport.count_tasks(await self.session(), partition)
+            counts = await self.transport.count_tasks(await self._sessions.open(), partition)
         except ArmoflowError as error:
             logger.debug("whether tasks run is not known: %s", error)
             told(True)
@@ -474,7 +450,6 @@ class Orchestrator:
         if named is not None:
             backups.may = named.may
         backlog.on_backup = backups.begun
-        self._background.start(backups.run())
         return backups
 
     def _submit_copy(self, copy: PlannedTask) -> None:
@@ -488,12 +463,12 @@ class Orchestrator:
         """What second runs have made in the place of results of a named run that will not come."""
         if self.second_runs is None:
             return {}
-        await self.session()  # which there is, unless the client was closed
+        await self._sessions.open()  # which there is, unless the client was closed
         return await self.second_runs.made(aborted, self._backups.made_for)
 
     async def _running(self) -> Sequence[str]:
         """The ids of the session's tasks that run."""
-        return await self.transport.longest_running(await self.session())
+        return await self.transport.longest_running(await self._sessions.open())
 
     def _adopt(self, race: Race) -> None:
         """The copy of a task has ended before it: its results are the task's."""
@@ -510,10 +485,11 @@ class Orchestrator:
 
     def _cancel_in_engine(self, tasks: Sequence[PlannedTask]) -> None:
         ids = [task.task_id for task in tasks if task.task_id]
-        if ids and self._session_id is not None:
+        session_id = self._sessions.current
+        if ids and session_id is not None:
             cancelling = self._background.start_spare(
                 "what nobody wants any more runs on, for the engine does not cancel it",
-                partial(self.transport.cancel_tasks, self._session_id, ids),
+                partial(self.transport.cancel_tasks, session_id, ids),
             )
             self.freeing.after(cancelling)
 

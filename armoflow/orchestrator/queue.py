@@ -13,7 +13,8 @@ from collections.abc import Callable, Sized
 
 from armoflow import config
 from armoflow.errors import ClientClosedError
-from armoflow.orchestrator.planned import Constant, PlannedTask
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask
 
 Entry = PlannedTask | Constant | Callable[[], None]
 """What a plan puts into the queue; a callable runs in the loop once all before it was taken."""

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from armoflow import config
 from armoflow.content import FileContent, digest_of
 from armoflow.files import FileCopy
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 
 _LOOKED_AT = 4096
 """Bytes at both ends of data by which it seems to be the same as other data."""

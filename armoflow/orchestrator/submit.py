@@ -19,8 +19,10 @@ from armoflow import config
 from armoflow.errors import ClientClosedError, EngineError, SessionEndedError
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.blame import Blame
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.queue import Entry, PlanQueue
+from armoflow.orchestrator.storing import Storing
 from armoflow.orchestrator.tracker import Tracker, blame_for, derive
 from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import InputsAbortedError, Note
@@ -79,7 +81,6 @@ class Pipeline:
         self._backlog = backlog
         self._settle = settle
         self._cancel = cancel
-        self._release = release
         self._session_ended = session_ended
         self._queue = PlanQueue(() if whole else tracker, unfreed)
         backlog.on_room = self._queue.wake
@@ -88,7 +89,13 @@ class Pipeline:
         self._taken: list[PlannedTask] = []  # of which a batch is being made
         self._unnamed: set[asyncio.Event] = set()  # of batches whose results may have no ids yet
         self._unnoted: weakref.WeakSet[Result] = weakref.WeakSet()  # nobody else knows of them
-        self._storing: dict[Constant, asyncio.Task[None]] = {}
+        self._storing = Storing(
+            transport,
+            session,
+            stored=self._queue.stored,
+            release=release,
+            session_ended=session_ended,
+        )
         self.on_named: Callable[[Sequence[PlannedTask]], None] | None = None
 
     # --- the plan's thread ----------------------------------------------------------------------
@@ -122,8 +129,9 @@ class Pipeline:
                     logger.exception("what was queued cannot be submitted")
                     self.interrupt(error)
         finally:
-            for running in (*self._sending, *self._storing.values()):
-                running.cancel()
+            for sending in self._sending:
+                sending.cancel()
+            self._storing.stop()
 
     async def _submit_queued(self) -> None:
         """Submit what is queued, until nothing is, or nothing may go."""
@@ -165,9 +173,7 @@ class Pipeline:
         self._fail(self.unsubmitted(), error)
         self._queue.drop()
         self._backlog.drop()
-        for constant, storing in self._storing.items():
-            constant.error = error
-            storing.cancel()
+        self._storing.interrupt(error)
         for sending in self._sending:
             sending.cancel()
 
@@ -206,34 +212,11 @@ class Pipeline:
                 else:
                     batch.pop()
             elif isinstance(entry, Constant):
-                self._store(entry)
+                self._storing.store(entry)
             else:
                 entry()
         self._queue.freed()
         return batch
-
-    def _store(self, constant: Constant) -> None:
-        if constant.result_id or constant in self._storing:
-            self._queue.stored(constant)
-            return
-        task = asyncio.create_task(self._store_now(constant))
-        self._storing[constant] = task
-        task.add_done_callback(functools.partial(self._stored, constant))
-
-    def _stored(self, constant: Constant, _: asyncio.Task[None]) -> None:
-        self._storing.pop(constant, None)
-        self._queue.stored(constant)
-
-    async def _store_now(self, constant: Constant) -> None:
-        try:
-            session_id = await self._session()
-            parts = constant.parts or ()
-            result_id = await self._transport.store(session_id, constant.name, parts)
-            constant.stored_as(result_id, self._release)
-        except Exception as error:  # told to every task that needs it
-            constant.error = error
-            if isinstance(error, SessionEndedError):
-                self._session_ended(error)
 
     async def _send(
         self,
@@ -289,14 +272,11 @@ class Pipeline:
 
     async def _wait_for_constants(self, batch: list[PlannedTask]) -> None:
         pending = [task for task in batch if task.pending_constants()]
-        waited = {
-            self._storing[constant]
-            for task in pending
-            for constant in task.pending_constants()
-            if constant in self._storing
-        }
-        if waited:
-            await asyncio.wait(waited)
+        if not pending:
+            return
+        await self._storing.wait_for(
+            constant for task in pending for constant in task.pending_constants()
+        )
         for task in pending:
             for constant in task.pending_constants():
                 error = constant.error or ClientClosedError(f"{constant.name} was not stored")

@@ -24,9 +24,10 @@ from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions, merge_options
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.paces import Paces
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING, PACKING
-from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result, SlotRange
+from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.plan_settings import (
     PlanSettings,
     Surroundings,

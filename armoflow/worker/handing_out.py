@@ -14,8 +14,9 @@ from dataclasses import replace
 
 from armoflow.codec.envelope import pack_envelope
 from armoflow.codec.payload import Payload
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.dividing import choose, gathering
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
+from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.rules import wire_options
 from armoflow.worker.expansion_context import ExpansionContext
 from armoflow.worker.job import Job

@@ -934,7 +934,7 @@ def delete(client: Client, result_id: str) -> None:
     """Delete a result's data, as the retention of a cluster does."""
     backend: Any = client._backend
     orchestrator = backend._orchestrator
-    backend._loop.call(orchestrator.transport.delete(orchestrator._session_id, [result_id]))
+    backend._loop.call(orchestrator.transport.delete(orchestrator.last_session, [result_id]))
 
 
 def test_an_input_that_was_lost_is_named_with_its_task(client: Client, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def scene(request: pytest.FixtureRequest) -> Scene:
 
 def session_of(client: Client) -> str:
     """The id of a client's session."""
-    session_id: str = client._backend._orchestrator._session_id  # type: ignore[attr-defined]
+    session_id: str = client._backend._orchestrator.last_session  # type: ignore[attr-defined]
     return session_id
 
 

@@ -222,7 +222,7 @@ def test_agent_and_worker(tmp_path: Any) -> None:
 
 
 def session_of(client: Client) -> str:
-    session_id: str = client._backend._orchestrator._session_id  # type: ignore[attr-defined]
+    session_id: str = client._backend._orchestrator.last_session  # type: ignore[attr-defined]
     return session_id
 
 

@@ -78,7 +78,7 @@ class Ledger:
     """The results of a client's session; reads them again after each event."""
 
     def __init__(self, engine: Up, client: Client) -> None:
-        self._session_id = client._backend._orchestrator._session_id  # type: ignore[attr-defined]
+        self._session_id = client._backend._orchestrator.last_session  # type: ignore[attr-defined]
         self._events_seen = 0
         self._changed = threading.Condition()
         self._channel = grpc.insecure_channel(

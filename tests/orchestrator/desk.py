@@ -10,8 +10,9 @@ from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.graph.nodes import CallNode
 from armoflow.orchestrator.calls import Pace, PlainCalls
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.outcomes import is_failure
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.templates import PlainCall
 from armoflow.placement import Limits

@@ -15,8 +15,9 @@ from typing import Any
 from armoflow.agent.effects import StagedFile
 from armoflow.orchestrator.blame import Blame
 from armoflow.orchestrator.codebook import CodeBook
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.outcomes import ItemOutcome, outcomes
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange
+from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange
 from armoflow.orchestrator.planning.known import NOTHING, Known
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner

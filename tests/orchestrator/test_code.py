@@ -9,7 +9,7 @@ import pytest
 
 from armoflow import config
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 
 
 def make_large() -> Callable[[], int]:

@@ -14,8 +14,9 @@ import pytest
 from armoflow import config
 from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import ArmoflowError, EngineError, EngineUnreachableError
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.freeing import Freeing
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.queue import PlanQueue
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.submission import WireOptions

@@ -10,7 +10,8 @@ import pytest
 from armoflow import config
 from armoflow.codec.payload import Operation, Payload
 from armoflow.errors import ClientClosedError
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.queue import PlanQueue
 from armoflow.protocol.submission import WireOptions
 

@@ -10,25 +10,19 @@ import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from armoflow.cache.key_parts import Argument, KeyParts
-from armoflow.cache.node_keys import Keys
-from armoflow.graph.nodes import (
-    CallNode,
-    CollectionNode,
-    FilterNode,
-    Node,
-)
+from armoflow.cache.key_parts import Argument
+from armoflow.graph.nodes import CollectionNode, Node
 from armoflow.index import CachedPlace
 from armoflow.index_entries import Key
-from armoflow.options import TaskOptions, cache_policy, merge_options
+from armoflow.options import TaskOptions
 from armoflow.orchestrator.caching.account import Account, Accounted
 from armoflow.orchestrator.caching.cache import Cache, Imported
 from armoflow.orchestrator.caching.keeping import ResultToKeep
+from armoflow.orchestrator.caching.kept_nodes import KeptNode, KeptNodes
 from armoflow.orchestrator.caching.uncached import (
     CALLING,
-    KEPT,
     after_replaced,
     calls_of,
     needed_calls,
@@ -36,30 +30,11 @@ from armoflow.orchestrator.caching.uncached import (
     why_uncached,
 )
 from armoflow.orchestrator.planned import PlanPiece, SlotRange
-from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.both_known import BothKnown
 from armoflow.orchestrator.planning.chunks import by_result, join
 from armoflow.orchestrator.planning.demand import Demand, demand_of, reads_some
 from armoflow.orchestrator.planning.item_ranges import first_of
 from armoflow.orchestrator.planning.known import NOTHING, Begun, Found, Known, KnownItems, Scattered
-from armoflow.policies import NOT_CACHED, CachePolicy
-
-_KEPT_ITEMS = -1
-"""In place of an output's number: what a filter leaves is its source's item."""
-
-
-class _Keyed(NamedTuple):
-    """A node whose values are kept.
-
-    Attributes:
-        items: The keys of its calls: of a single value, one.
-        outputs: The numbers of its outputs.
-        policy: What holds for it.
-    """
-
-    items: Sequence[bytes]
-    outputs: Sequence[int]
-    policy: CachePolicy
 
 
 class CachedPlan:
@@ -89,9 +64,7 @@ class CachedPlan:
         self._wait = wait
         self._put = put
         self._elsewhere = known
-        self._keys = Keys(self._policy_of, references=references)
-        self._keyed: dict[Node, _Keyed] = {}
-        self._parts: dict[Node, KeyParts] = {}
+        self._kept = KeptNodes(base, references)
         self._visited: dict[Node, None] = {}
         self._gone: set[bytes] = set()
         self._lost: defaultdict[Node, set[bytes]] = defaultdict(set)
@@ -100,7 +73,6 @@ class CachedPlan:
         self._begun: dict[Node, Begun] = {}
         self._scattered: dict[Node, Scattered] = {}
         self._demand: Demand | None = None
-        self._unsure: set[Node] = set()  # they read what may stand for a failure
 
     def look_up(
         self, asked: Iterable[Node], *, forget: bool = True, verify: bool = False
@@ -117,7 +89,7 @@ class CachedPlan:
         """
         account = Account(time.time())
         roots = set(asked)
-        self._unsure = after_replaced(_behind(roots), self._base)
+        self._kept.unsure = after_replaced(_behind(roots), self._base)
         pending = list(roots)
         while pending:
             hits = self._match(pending)
@@ -160,7 +132,7 @@ class CachedPlan:
         level = list(nodes)
         while level:
             behind: list[Node] = []
-            keyed: list[tuple[Node, _Keyed]] = []
+            keyed: list[tuple[Node, KeptNode]] = []
             for node in level:
                 if node in seen:
                     continue
@@ -168,7 +140,7 @@ class CachedPlan:
                 if self._is_elsewhere(node):
                     continue
                 self._visited[node] = None
-                own = self._key(node)
+                own = self._kept.key(node)
                 if own is None:
                     behind.extend(node.inputs)
                 else:
@@ -204,46 +176,10 @@ class CachedPlan:
             return self._elsewhere.find_items(node) is not None
         return self._elsewhere.find(node) is not None
 
-    def _key(self, node: Node) -> _Keyed | None:
-        known = self._keyed.get(node)
-        if known is None and self._policy_of(node).enabled:
-            known = self._make_key(node)
-            if known is not None:
-                self._keyed[node] = known
-        return known
-
-    def _make_key(self, node: Node) -> _Keyed | None:
-        policy = self._policy_of(node)
-        if isinstance(node, CollectionNode):
-            items = self._keys.items(node)
-            if items is None:
-                return None
-            kept = isinstance(node, FilterNode)
-            outputs = (_KEPT_ITEMS,) if kept else tuple(range(node.outputs))
-            return _Keyed(list(items), outputs, policy)
-        key = self._keys.of(node)
-        return None if key is None else _Keyed([key.digest], range(node.outputs), policy)
-
-    def _policy_of(self, node: Node) -> CachePolicy:
-        if not isinstance(node, KEPT) or (
-            not isinstance(node, CallNode) and dynamic.is_dynamic(node)
-        ):
-            return NOT_CACHED
-        if node in self._unsure:
-            return NOT_CACHED
-        own = node.options
-        return cache_policy(merge_options(own, self._base), own.env)
-
-    def _is_unsure(self, node: Node) -> bool:
-        """Whether a value that would be kept may be made of what stands for a failure."""
-        if node in self._unsure:
-            return True
-        return self._policy_of(node).enabled and self._keys.replaces(node)
-
     def _note(
         self, node: Node, places: dict[Key, CachedPlace], results: dict[bytes, Imported]
     ) -> None:
-        own = self._keyed[node]
+        own = self._kept[node]
 
         def piece(key: Key) -> SlotRange:
             place = places[key]
@@ -271,26 +207,19 @@ class CachedPlan:
         if runs:
             self._scattered[node] = runs
 
-    def _parts_of(self, node: Node) -> KeyParts:
-        """What a node's keys are made of."""
-        parts = self._parts.get(node)
-        if parts is None:
-            parts = self._parts[node] = self._keys.shared_parts(node)
-        return parts
-
     # --- what was found -------------------------------------------------------------------------
 
     def _account(self, account: Account, roots: Iterable[Node]) -> None:
         """Say what was found of each node; those before others that need them."""
         for node in reversed(self._visited):
-            if node in self._keyed:
+            if node in self._kept:
                 found = self._accounted(node)
                 account.nodes.append(found)
                 unneeded = calls_of(node) - found.hits - self.to_run(node)
                 if unneeded:
                     account.unneeded[node.name] += unneeded
             elif isinstance(node, CALLING):
-                why = why_uncached(node, self._base, unsure=self._is_unsure(node))
+                why = why_uncached(node, self._base, unsure=self._kept.is_unsure(node))
                 note_uncached(account, node, why, self.to_run(node))
         if self._cache.refused:
             account.note = "the engine takes no imports of this client's: all is computed"
@@ -300,7 +229,7 @@ class CachedPlan:
                     account.unneeded[node.name] += calls_of(node)
 
     def _accounted(self, node: Node) -> Accounted:
-        own = self._keyed[node]
+        own = self._kept[node]
         missing, hits = self._missing(node, own), self._hits(node, own)
         if not missing:
             return Accounted(node.name, hits)
@@ -314,18 +243,18 @@ class CachedPlan:
         told = (lost, late, why)
         unknown = (at for at in missing if not any(own.items[at] in some for some in told))
         if isinstance(node, CollectionNode) and (first := next(unknown, None)) is not None:
-            example = dict(self._keys.parts(node, first).arguments)
+            example = self._kept.arguments(node, first)
         left = len(missing) - gone - expired - departed.total()
-        parts = self._parts_of(node)
+        parts = self._kept.parts_of(node)
         return Accounted(node.name, hits, expired, gone, departed, left, parts, example)
 
-    def _hits(self, node: Node, own: _Keyed) -> int:
+    def _hits(self, node: Node, own: KeptNode) -> int:
         """How many calls are known."""
         if node in self._values or node in self._begun:
             return len(own.items)
         return sum(run.length for run in self._scattered.get(node, ()))
 
-    def _missing(self, node: Node, own: _Keyed) -> Sequence[int]:
+    def _missing(self, node: Node, own: KeptNode) -> Sequence[int]:
         """The positions of the calls that are to run: not known, and needed."""
         if node in self._values or node in self._begun:
             return ()
@@ -341,7 +270,7 @@ class CachedPlan:
         """How many calls of a node are to run: what only known values need is not looked at."""
         if node not in self._visited:
             return 0
-        own = self._keyed.get(node)
+        own = self._kept.get(node)
         if own is not None:
             return len(self._missing(node, own))
         return calls_of(node) if self._demand is None else needed_calls(self._demand, node)
@@ -368,10 +297,10 @@ class CachedPlan:
 
     def made(self, node: Node, first: int, columns: Sequence[Sequence[PlanPiece]]) -> None:
         """Where values will be that are to be kept."""
-        own = self._keyed.get(node)
+        own = self._kept.get(node)
         if own is None:
             return
-        parts = self._parts_of(node)
+        parts = self._kept.parts_of(node)
         for output, column in zip(own.outputs, columns, strict=True):
             for result, places in by_result(column, first).items():
                 if isinstance(result, Imported):

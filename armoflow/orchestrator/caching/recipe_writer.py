@@ -18,7 +18,8 @@ from armoflow.cache.recipe import MODULES, Ingredient, Recipe, constant_id, inpu
 from armoflow.codec.payload import CodeReference, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import DataLostError
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.protocol.transport import Transport
 
 _Code = Callable[[str], "bytes | None"]

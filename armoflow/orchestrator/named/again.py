@@ -17,11 +17,12 @@ from armoflow.codec.container import Buffer
 from armoflow.codec.payload import Operation, Payload
 from armoflow.codec.payload_layout import unpack_payload
 from armoflow.codec.positions import Positions, label
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.dividing import choose, gathering, neighbours
 from armoflow.orchestrator.named.history import Manifest, RunProgress
 from armoflow.orchestrator.named.manifest import ResultSlots, TaskNote
 from armoflow.orchestrator.named.restored import RestoredTasks
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result, SlotRange, Steps
+from armoflow.orchestrator.planned import PlannedTask, Result, SlotRange, Steps
 from armoflow.orchestrator.planning.rules import wire_options
 
 NOT_LAID_OUT = "it was not laid out, for what it needs had failed before"

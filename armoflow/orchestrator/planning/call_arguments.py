@@ -16,7 +16,7 @@ from armoflow.graph.base_task import BaseTask
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CallNode, Node
-from armoflow.orchestrator.planned import Constant
+from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
 from armoflow.orchestrator.shared_data import DataReferences, PlanData, ReceivedData, SharedData

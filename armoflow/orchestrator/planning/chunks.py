@@ -12,14 +12,8 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from armoflow.graph.nodes import CollectionNode, Node
-from armoflow.orchestrator.planned import (
-    Constant,
-    LocalItems,
-    PlannedTask,
-    PlanPiece,
-    Result,
-    SlotRange,
-)
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import LocalItems, PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.item_ranges import ItemRanges, joined
 from armoflow.orchestrator.planning.known import KnownItems, Unneeded
 

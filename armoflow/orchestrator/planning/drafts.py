@@ -19,13 +19,8 @@ from armoflow.files import FileCopy
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.lazy import out_of_sight
-from armoflow.orchestrator.planned import (
-    Constant,
-    LocalItems,
-    PlanPiece,
-    Result,
-    SlotRange,
-)
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.known import Unneeded
 from armoflow.orchestrator.shared_data import KINDS, DataReferences
 

@@ -13,7 +13,8 @@ from armoflow.errors import SerializationError
 from armoflow.graph.base_task import BaseTask
 from armoflow.graph.nodes import Node
 from armoflow.orchestrator.codebook import CodeBook, EncodedCode
-from armoflow.orchestrator.planned import Constant, PlannedTask, Result, Steps
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, Result, Steps
 from armoflow.orchestrator.planning.drafts import Draft
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.sizes import BatchSizer

@@ -15,13 +15,8 @@ from armoflow.errors import GraphError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.graph.nodes import CollectionNode, Node, SourceNode
-from armoflow.orchestrator.planned import (
-    Constant,
-    PlannedTask,
-    PlanPiece,
-    Result,
-    SlotRange,
-)
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result, SlotRange
 from armoflow.orchestrator.planning.chunks import (
     Chunk,
     ChunkStream,

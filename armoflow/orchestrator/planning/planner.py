@@ -28,7 +28,8 @@ from armoflow.graph.nodes import (
 )
 from armoflow.graph.stepwise import IterateNode
 from armoflow.orchestrator.codebook import CodeBook
-from armoflow.orchestrator.planned import Constant, PlannedTask, PlanPiece, Result
+from armoflow.orchestrator.constant import Constant
+from armoflow.orchestrator.planned import PlannedTask, PlanPiece, Result
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.chunks import NeedValue, Planning
 from armoflow.orchestrator.planning.kinds.begun import BegunCollections
