@@ -168,7 +168,7 @@ _OWN = ("outputs", "name")
 CACHE_OPTIONS = frozenset({"cache", "version", "ignore", "expires"})
 """They are the client's business: of a graph that a task returns, nothing is cached."""
 
-NOT_INHERITED = CACHE_OPTIONS | {"on_failure", "min_success"}
+_NOT_INHERITED = CACHE_OPTIONS | {"min_success"}
 """What blocks and clients say of these does not hold in the graphs that tasks return."""
 
 
@@ -269,6 +269,29 @@ def merge_options(*levels: TaskOptions | None) -> TaskOptions:
                 own["env"] = merged["env"] = {**dict(own["env"]), **merged.get("env", {})}
             merged = {**own, **merged}
     return TaskOptions(**merged)
+
+
+@functools.lru_cache(maxsize=4096)
+def inherited_options(block: TaskOptions | None, base: TaskOptions) -> TaskOptions:
+    """What holds for the tasks of a graph that a task returned, where they say nothing.
+
+    Left out is what makes sense only where a map is written, which then has items that may be
+    absent, and what says how values are cached.
+
+    Args:
+        block: What the blocks say around the call of the task that returned it.
+        base: What holds for that task, where it says nothing.
+
+    Example:
+        >>> block = TaskOptions(on_failure="skip", min_success=0.5)
+        >>> inherited_options(block, TaskOptions(retries=2, cache=True)).given()
+        {'retries': 2}
+    """
+    said = merge_options(block, base)
+    left_out: dict[str, Any] = dict.fromkeys(_NOT_INHERITED)
+    if said.on_failure is not None and said.on_failure.skips:
+        left_out["on_failure"] = None
+    return dataclasses.replace(said, **left_out)
 
 
 _PLAIN = frozenset({int, float, str, bool, type(None)})

@@ -26,7 +26,7 @@ from armoflow.errors import GraphError, RequirementsError, TaskError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.nodes import CallNode, FilterNode, FoldNode, MapNode, Node, ReduceNode
-from armoflow.options import TaskOptions, as_block, merge_options
+from armoflow.options import TaskOptions, as_block, inherited_options, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
 from armoflow.system.coroutines import finish
@@ -184,7 +184,7 @@ class LocalCalls:
     def _expand(self, node: Node, name: str, result: Any, trace: Labels) -> Evaluation:
         """Run the graph that a task returned; each of several outputs may fail alone."""
         try:
-            defaults = merge_options(node.block, self._defaults)
+            defaults = inherited_options(node.block, self._defaults)
             inner = self._open(result, defaults, trace)
         except GraphError as error:
             return fail(error, node, name)

@@ -123,7 +123,7 @@ def engine_error(what: str, log: Path, failed: bytes = b"") -> EngineError:
         failed: What it said of it on its pipe.
     """
     try:
-        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError as error:
         lines = [f"(no log: {error.strerror})"]
     cause = failed.removeprefix(FAILED).decode(errors="replace").strip()

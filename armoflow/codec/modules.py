@@ -16,6 +16,7 @@ import tokenize
 import zlib
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -117,12 +118,11 @@ class _FoundModule(NamedTuple):
 def _find(name: str) -> _FoundModule | None:
     module = sys.modules.get(name)
     if module is not None:
-        spec = getattr(module, "__spec__", None)
-        path = getattr(module, "__path__", None)
+        spec, path = _attribute(module, "__spec__"), _attribute(module, "__path__")
         locations = None if path is None else list(path)
         if spec is not None:
             return _FoundModule(spec.origin, locations, spec.loader, spec)
-        return _FoundModule(getattr(module, "__file__", None), locations, None, module)
+        return _FoundModule(_attribute(module, "__file__"), locations, None, module)
     spec = _find_spec(name)
     if spec is None:
         return None
@@ -131,6 +131,13 @@ def _find(name: str) -> _FoundModule | None:
     return _FoundModule(
         spec.origin, None if locations is None else list(locations), spec.loader, token
     )
+
+
+def _attribute(module: object, name: str) -> Any:
+    """What a module has itself: a function ``__getattr__`` of it may say anything of any name."""
+    if isinstance(module, ModuleType):
+        return vars(module).get(name)
+    return getattr(module, name, None)
 
 
 def _find_spec(name: str) -> ModuleSpec | None:

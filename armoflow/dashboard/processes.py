@@ -63,7 +63,7 @@ class Processes:
 def _read(pid: int) -> tuple[int, int, str] | None:
     """Ticks of processor time, pages in memory, and the role of a process; None if it is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return None

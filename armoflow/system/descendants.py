@@ -78,7 +78,7 @@ def children_of(pid: int) -> list[int]:
     children: list[int] = []
     with suppress(OSError):  # it ends just now
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-            with open(f"/proc/{pid}/task/{thread}/children") as file:  # noqa: PTH123
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:  # noqa: PTH123
                 children += map(int, file.read().split())
     return children
 

@@ -41,7 +41,7 @@ def _visible() -> int:
 def _quotas(root: Path) -> Iterator[float]:
     """The processors' worth of time that each cgroup of this process may use."""
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return  # no Linux
     for line in lines:
@@ -64,13 +64,13 @@ def groups(base: Path, path: str) -> list[Path]:
 
 def _quota_2(group: Path) -> Iterator[float]:
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = (group / "cpu.max").read_text().split()
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         if quota != "max":
             yield int(quota) / int(period)
 
 
 def _quota_1(group: Path) -> Iterator[float]:
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota = int((group / "cpu.cfs_quota_us").read_text())
+        quota = int((group / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
         if quota > 0:
-            yield quota / int((group / "cpu.cfs_period_us").read_text())
+            yield quota / int((group / "cpu.cfs_period_us").read_text(encoding="utf-8"))

@@ -62,7 +62,7 @@ class ContainerMemory:
             0 where it cannot be told.
         """
         with suppress(OSError, ValueError):
-            usage = int(self._usage.read_text())
+            usage = int(self._usage.read_text(encoding="utf-8"))
             return usage if usage < enough else usage - self._cached()
         return 0
 
@@ -70,7 +70,7 @@ class ContainerMemory:
         prefix = self._prefix
         cached = {f"{prefix}active_file", f"{prefix}inactive_file"}
         total = 0
-        for line in self._stat.read_text().splitlines():
+        for line in self._stat.read_text(encoding="utf-8").splitlines():
             name, value = line.split()
             if name in cached:
                 total += int(value)
@@ -85,7 +85,9 @@ class ContainerMemory:
     def _processes(self) -> Iterator[int]:
         for directory, _, _ in os.walk(self._group):
             with suppress(OSError):
-                yield from map(int, (Path(directory) / "cgroup.procs").read_text().split())
+                yield from map(
+                    int, (Path(directory) / "cgroup.procs").read_text(encoding="utf-8").split()
+                )
 
 
 def machine_memory() -> int | None:
@@ -125,7 +127,7 @@ def _share(pid: int) -> int:
 
 def _sum_of(path: str, names: tuple[str, ...]) -> int:
     with suppress(OSError, ValueError, IndexError):  # it has ended, or this is no Linux
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
     return 0
 
@@ -148,7 +150,7 @@ def container_memory(root: Path = Path("/")) -> ContainerMemory | None:
 def _hierarchies(root: Path) -> Iterator[tuple[Path, str, _Files]]:
     base = root / "sys/fs/cgroup"
     with suppress(OSError):  # no Linux
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
                 yield base, path, _VERSION_2
@@ -158,12 +160,12 @@ def _hierarchies(root: Path) -> Iterator[tuple[Path, str, _Files]]:
 
 def _limit(file: Path) -> int | None:
     with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-        limit = int(file.read_text())
+        limit = int(file.read_text(encoding="utf-8"))
         return limit if 0 < limit < _UNLIMITED else None
     return None
 
 
 def _resident(pid: int) -> int:
     with suppress(OSError, ValueError, IndexError):  # it has ended
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE
     return 0

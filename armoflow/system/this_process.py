@@ -14,7 +14,7 @@ _EXITING = 0x4
 def machine() -> str:
     """This machine, since it was started."""
     try:
-        boot = _BOOT.read_text().strip()
+        boot = _BOOT.read_text(encoding="utf-8").strip()
     except OSError:  # not Linux: the name has to do
         boot = ""
     return f"{socket.gethostname()} {boot}".strip()
@@ -28,7 +28,9 @@ def started(process: int) -> str:
         True
     """
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        return (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        )
     except (OSError, IndexError):
         return ""
 
@@ -41,7 +43,9 @@ def runs(process: int) -> bool:
         True
     """
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        )
     except OSError:  # it is gone, or this is no Linux
         return False
     return fields[0] not in "ZX" and not int(fields[6]) & _EXITING

@@ -257,7 +257,10 @@ def _die_with(owner: int) -> None:
 
 def _die_first() -> None:
     """Where memory runs out, let the kernel end this process rather than its owner."""
-    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:  # noqa: PTH123
+    with (
+        suppress(OSError, ValueError),
+        open("/proc/self/oom_score_adj", "r+", encoding="utf-8") as file,  # noqa: PTH123
+    ):
         score = int(file.read())
         file.seek(0)
         file.write(str(min(score + _SCORE, 1000)))

@@ -61,7 +61,7 @@ class Installer:
         python = str(directory / "bin" / "python")
         constraints = directory / "constraints.txt"
         needs = _own_needs()
-        constraints.write_text("\n".join(needs))
+        constraints.write_text("\n".join(needs), encoding="utf-8")
         limits = ("--constraint", str(constraints)) if needs else ()
         program = "pip" if command[0] == sys.executable else Path(command[0]).name
         self._run(
@@ -96,7 +96,7 @@ class Installer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 env=environment,
                 pass_fds=(lock.fileno(),),

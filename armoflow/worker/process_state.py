@@ -211,7 +211,7 @@ class ProcessState:
 
 
 def _input() -> io.TextIOWrapper:
-    return open(0, closefd=False)
+    return open(0, encoding="utf-8", closefd=False)
 
 
 def _identity(fd: int) -> tuple[int, int] | None:

@@ -84,7 +84,7 @@ def _loaded() -> Iterator[Callable[[int], object]]:
 
 def _mapped() -> list[str]:
     paths: dict[str, None] = {}
-    with suppress(OSError), open("/proc/self/maps") as file:  # noqa: PTH123
+    with suppress(OSError), open("/proc/self/maps", encoding="utf-8") as file:  # noqa: PTH123
         for line in file:
             path = line.rstrip("\n").partition("/")[2]
             if ".so" in path:

@@ -143,7 +143,7 @@ class Shelf:
             installer.install(directory, requirements, lock)
             site = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(directory)}))
             # Last: an installer must not take what the worker has for the environment's own.
-            (site / _LINK).write_text(_link())
+            (site / _LINK).write_text(_link(), encoding="utf-8")
             installer.check(directory, requirements, lock)
             facts = {
                 "requirements": requirements,
@@ -151,7 +151,7 @@ class Shelf:
                 "size": _size(directory),
             }
             temporary = directory / f"{_MARKER}.new"
-            temporary.write_text(json.dumps(facts))
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
             temporary.replace(directory / _MARKER)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -272,7 +272,7 @@ def _is_complete(directory: Path) -> bool:
 
 def _read(marker: Path) -> KeptEnvironment | None:
     try:
-        facts: Any = json.loads(marker.read_text())
+        facts: Any = json.loads(marker.read_text(encoding="utf-8"))
         used = marker.stat().st_mtime
         return KeptEnvironment(
             marker.parent, facts["requirements"], facts["python"], facts["size"], used

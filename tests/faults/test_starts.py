@@ -24,7 +24,7 @@ CODE = """
     with Client(*sys.argv[1:], workers=1) as client:
         data = client.put(bytes(300_000))
         answer = client.compute(task(lambda data: len(data))(data))
-    with open({answer!r}, "w") as file:
+    with open({answer!r}, "w", encoding="utf-8") as file:
         file.write(str(answer))
 """
 
@@ -135,7 +135,10 @@ VARIABLES: dict[str, dict[str, str | None]] = {
         **{"http_proxy": "::nonsense::", "grpc_proxy": "1", "no_proxy": "*,,"},
         **{"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2"},
     },
-    "C": {"LC_ALL": "C", "LANG": "C"},
+    "C, texts of no said encoding": {
+        **{"LC_ALL": "C", "LANG": "C"},
+        **{"PYTHONWARNDEFAULTENCODING": "1", "PYTHONWARNINGS": "error::EncodingWarning"},
+    },
 }
 """What has to do with each other is apart; where all of a line are set, each is met."""
 

@@ -609,6 +609,15 @@ def test_names_that_are_not_spelled_out(client: Client, write: Write) -> None:
             agree(client, function, "on_a")
 
 
+@pytest.mark.parametrize("answer", ["return 1", "raise KeyError(name)"])
+def test_modules_that_answer_anything_to_any_name(
+    client: Client, write: Write, answer: str
+) -> None:
+    module = write("answering", f"def __getattr__(name): {answer}\ndef h(x): return x + 1\n")
+
+    assert agree(client, module.h, 1) == 2
+
+
 def test_modules_that_a_loader_changes_or_a_program_makes(
     client: Client, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,53 @@ def test_a_block_may_say_it(client: Client) -> None:
     assert client.compute(numbers, some) == ([7, 2], [2])
 
 
+@task
+def numbers_to(count: int) -> list[int]:
+    return list(range(count))
+
+
+@task
+def returns_a_call(number: int) -> Any:
+    return _ODD(number)
+
+
+@task
+def returns_a_map(count: int) -> Any:
+    return _ODD.map(numbers_to(count)).gather()
+
+
+_ODD = task(name="plainly_odd")(_odd)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: _ODD.map(numbers_to(4)), [7, 1, 7, 3]),
+        (lambda: returns_a_call(2), 7),
+        (lambda: returns_a_call.map([1, 2]), [1, 7]),
+        (lambda: returns_a_map(4), [7, 1, 7, 3]),
+        (lambda: returns_a_call.with_options(on_failure=5)(2), 7),  # what the task says is its own
+        (lambda: or_zero.map(numbers_to(4)), [0, 1, 0, 3]),
+    ],
+)
+def test_a_block_says_it_of_graphs_that_are_made_later_too(
+    client: Client, make: Callable[[], Any], expected: Any
+) -> None:
+    with options(on_failure=7):
+        made = make()
+        assert client.compute(make()) == expected
+
+    assert client.compute(made) == expected
+
+
+def test_what_leaves_items_out_is_said_of_maps_that_are_there(client: Client) -> None:
+    with options(on_failure="skip"):
+        call = returns_a_call(2)
+
+    with pytest.raises(ValueError, match="2 is even"):
+        client.compute(call)
+
+
 @pytest.mark.parametrize(
     ("make", "path"),
     [

@@ -41,11 +41,11 @@ def load_token(state: Path) -> str:
         OSError: If it cannot be kept.
     """
     path = state / TOKEN_FILE
-    if path.exists() and (token := path.read_text().strip()):
+    if path.exists() and (token := path.read_text(encoding="utf-8").strip()):
         return token
     token = secrets.token_urlsafe(24)
     path.touch(mode=0o600)
-    path.write_text(token)
+    path.write_text(token, encoding="utf-8")
     return token
 
 

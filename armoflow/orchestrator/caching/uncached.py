@@ -16,7 +16,7 @@ from armoflow.graph.nodes import (
     source_node,
 )
 from armoflow.graph.stepwise import IterateNode
-from armoflow.options import TaskOptions, merge_options
+from armoflow.options import TaskOptions, inherited_options, merge_options
 from armoflow.orchestrator.caching.account import Account
 from armoflow.orchestrator.planning import dynamic
 from armoflow.orchestrator.planning.demand import Demand
@@ -53,9 +53,9 @@ def needed_calls(demand: Demand, node: Node) -> int:
 
 
 def after_replaced(nodes: Iterable[Node], base: TaskOptions) -> set[Node]:
-    """The nodes that may read what stands in the place of a failure.
+    """The nodes that may read, or return, what stands in the place of a failure.
 
-    Nobody knows whether it did, so their values are not kept: the failure may be over by then.
+    Nobody knows whether they did, so their values are not kept: the failure may be over by then.
 
     Args:
         nodes: A graph's.
@@ -63,13 +63,18 @@ def after_replaced(nodes: Iterable[Node], base: TaskOptions) -> set[Node]:
     """
     readers: defaultdict[Node, list[Node]] = defaultdict(list)
     pending: list[Node] = []
+    found: set[Node] = set()
     for node in nodes:
         for below in node.inputs:
             readers[below].append(node)
+        if not isinstance(node, CALLING):
+            continue
         said = node.options.on_failure or base.on_failure
-        if said is not None and said.replaces and isinstance(node, CALLING):
+        returning = inherited_options(node.block, base).replaces  # in a graph that it returns
+        if returning:
+            found.add(node)
+        if returning or (said is not None and said.replaces):
             pending.append(node)
-    found: set[Node] = set()
     while pending:
         for reader in readers[pending.pop()]:
             if reader not in found:

@@ -16,12 +16,12 @@ from armoflow.options import (
     BACKOFF,
     CRASH_RETRIES,
     DEFAULT_OPTIONS,
-    NOT_INHERITED,
     PRIORITY,
     RETRIES,
     TaskOptions,
     cache_policy,
     check_skipping,
+    inherited_options,
     merge_options,
 )
 from armoflow.orchestrator.planning import dynamic
@@ -75,11 +75,11 @@ class Rules:
         self.options = options = merge_options(own, base)
         check_skipping(own, base)
         usual = DEFAULT_OPTIONS.given()
-        inherited = merge_options(block, base).given()
+        inherited = inherited_options(block, base).given()
         self.defaults = {
             name: value if isinstance(value, _PLAIN) else _pickled(name, value)
             for name, value in inherited.items()
-            if usual.get(name) != value and name not in NOT_INHERITED
+            if usual.get(name) != value
         }
         self.cached = caching and options.cache is not None and cache_policy(options).enabled
         self.keep = bool(options.keep)
