@@ -412,7 +412,10 @@ class Engine:
             for given in loading.load_given(connection, recovered.results.values()):
                 self.kept_data.note(*given)
             self.announcements = Announcements(self, self._journal)
-            self.sweeper = Sweeper(self.state, self._journal, self._reader, self.apply, self.now)
+            self.sweeper = Sweeper(
+                *(self.state, self._journal, self._reader, self.apply, self.now),
+                in_order=lambda: self.creation_order.holds,
+            )
         except sqlite3.DatabaseError as error:
             connection.close()
             raise damaged(path, error) from error

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from armoflow.engine.clock import Clock
 from armoflow.engine.faults import StorageError
 from armoflow.engine.journal import Journal
-from armoflow.engine.reader import Reader
+from armoflow.engine.reader import Reader, last_number
 from armoflow.engine.schema import CREATION_ORDER, KEPT
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,23 @@ class CreationOrder:
             if seen is not None and seen.broken:
                 return False
         return True
+
+
+def first_from(connection: sqlite3.Connection, table: str, date: float) -> int:
+    """The number of the first row that was created at a date or later, where they are in order.
+
+    Without one it is the next that there will be.
+    """
+    low, high = 1, last_number(connection, table) + 1
+    sql = f"SELECT rowid, created_at FROM {table} WHERE rowid>=? ORDER BY rowid LIMIT 1"
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.execute(sql, (middle,)).fetchone()
+        if found is None or found[1] >= date:
+            high = middle
+        else:
+            low = int(found[0]) + 1
+    return low
 
 
 class _Seen(NamedTuple):

@@ -81,7 +81,9 @@ class SessionRecord:
     """A session; dates in seconds since the epoch.
 
     A ``leased`` session ends some time after its client is gone. ``sweeping``: its status was
-    changed by a command that has not come to all of its tasks and results yet.
+    changed by a command that has not come to all of its tasks and results yet. ``newest`` is when
+    the last of its tasks and results was created; not of sessions from before a restart, as it is
+    not journalled.
     """
 
     id: str
@@ -98,6 +100,7 @@ class SessionRecord:
     duration: float | None = None
     leased: bool = False
     sweeping: bool = False
+    newest: float | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
+from armoflow.engine.creation_order import TABLES, first_from
 from armoflow.engine.journal import Journal
 from armoflow.engine.reader import Reader
-from armoflow.engine.records import Changes, StateError
+from armoflow.engine.records import Changes, SessionRecord, StateError
 from armoflow.engine.state import State
 from armoflow.errors import EngineError
 
@@ -51,6 +53,10 @@ ROWS: Final = 2_000
 """Rows that one transaction removes."""
 
 
+_LAST: Final = 2**63 - 1
+"""A number that no row is behind."""
+
+
 class Apply(Protocol):
     """Takes over what a command changed; see :meth:`armoflow.engine.core.Engine.apply`."""
 
@@ -67,6 +73,7 @@ class Sweeper:
         reader: How the rows of a removed session are found.
         apply: Journals and tells what a command changed.
         now: The time given to commands.
+        in_order: Whether rows are in the order of their creation.
     """
 
     def __init__(
@@ -76,8 +83,11 @@ class Sweeper:
         reader: Reader,
         apply: Apply,
         now: Callable[[], float],
+        *,
+        in_order: Callable[[], bool],
     ) -> None:
         self._state = state
+        self._in_order = in_order
         self._journal = journal
         self._reader = reader
         self._apply = apply
@@ -90,8 +100,9 @@ class Sweeper:
     def wake(self, changes: Changes) -> None:
         """See to what a command has left; call it with each command's changes."""
         for session_id in changes.removed_sessions:
-            if session_id not in self._removals:
-                self._removals[session_id] = _start(self._remove(session_id))
+            session = changes.sessions.get(session_id)  # None: there was none, nor are its rows
+            if session is not None and session_id not in self._removals:
+                self._removals[session_id] = _start(self._remove(session))
         if self._going_on is None and self._state.unfinished:
             self._going_on = _start(self._go_on())
 
@@ -181,13 +192,14 @@ class Sweeper:
         self._slice_done.set()
         self._slice_done = asyncio.Event()
 
-    async def _remove(self, session_id: str) -> None:
+    async def _remove(self, session: SessionRecord) -> None:
         """Remove the rows of a session that the state machine has forgotten, its own one last."""
+        session_id = session.id
         try:
             await asyncio.shield(self._journal.committed())
             for table, column in _ROWS_OF_SESSION:
-                last = -1
-                while rows := await self._find_rows(table, column, session_id, last):
+                last, end = await self._find_ends(table, session)
+                while rows := await self._find_rows(table, column, session_id, last, end):
                     await asyncio.shield(self._journal.remove_rows(table, rows))
                     await self._give_way()
                     last = rows[-1]
@@ -196,11 +208,38 @@ class Sweeper:
         finally:
             del self._removals[session_id]
 
-    async def _find_rows(self, table: str, column: str, value: str, after: int) -> list[int]:
-        sql = f"SELECT rowid FROM {table} WHERE {column}=? AND rowid>? ORDER BY rowid LIMIT {ROWS}"
+    async def _find_ends(self, table: str, session: SessionRecord) -> tuple[int, int]:
+        """The numbers between which the rows of a session are: beside one that lives long are few.
+
+        Those of one that never was, in which clients of a strict engine created something, may be
+        anywhere.
+        """
+        known = self._in_order() and session.created_at < (session.deleted_at or 0.0)
+        if table not in TABLES or not known:
+            return -1, _LAST
+        created, newest = session.created_at, session.newest
+
+        def read(connection: sqlite3.Connection) -> tuple[int, int]:
+            first = first_from(connection, table, created)
+            # The next number of a float: nothing is between the two.
+            after = (
+                _LAST
+                if newest is None
+                else first_from(connection, table, math.nextafter(newest, math.inf))
+            )
+            return first - 1, after - 1
+
+        return await self._reader.run(read)
+
+    async def _find_rows(
+        self, table: str, column: str, value: str, after: int, end: int
+    ) -> list[int]:
+        wanted = f"{column}=? AND rowid>? AND rowid<=?"
+        sql = f"SELECT rowid FROM {table} WHERE {wanted} ORDER BY rowid LIMIT {ROWS}"
 
         def read(connection: sqlite3.Connection) -> list[int]:
-            rows = connection.execute(f"SELECT group_concat(rowid) FROM ({sql})", (value, after))
+            found = (value, after, end)
+            rows = connection.execute(f"SELECT group_concat(rowid) FROM ({sql})", found)
             text = rows.fetchone()[0]
             return [] if text is None else [int(row) for row in text.split(",")]
 

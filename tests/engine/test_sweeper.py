@@ -36,6 +36,57 @@ async def statuses(engine: Engine) -> dict[TaskStatus, int]:
     return await engine.queries.count_tasks()
 
 
+@pytest.mark.parametrize("known", ["all", "the beginning", "nothing"])
+@in_loop
+async def test_rows_are_looked_for_where_those_of_the_session_are(
+    tmp_path: Path, known: str
+) -> None:
+    """Of sessions one after the other each is removed without going over the others' rows."""
+    sessions = []
+    async with Running(tmp_path) as running:
+        for _ in range(5):
+            sessions.append(running.open_session())
+            for _ in range(TASKS):
+                running.submit()
+            await asyncio.sleep(0.002)  # the clock goes on
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        for _ in range(5):
+            sessions.append(running.open_session())
+            for _ in range(TASKS):
+                running.submit()
+            await asyncio.sleep(0.002)
+        gone = sessions[2 if known == "the beginning" else 7]
+        record = engine.state.sessions[gone]
+        if known == "nothing":
+            engine.creation_order.holds = False
+        ended = change(running, "delete", gone)
+        while gone in engine.state.sessions:
+            await asyncio.sleep(0)
+        begin, end = await engine.sweeper._find_ends("tasks", record)
+        spans = {
+            "all": (7 * TASKS, 8 * TASKS),
+            "the beginning": (2 * TASKS, sweeper._LAST - 1),  # its end is not journalled
+            "nothing": (-1, sweeper._LAST),
+        }
+        assert (begin, end) == spans[known]
+        await ended
+        connection = engine._connection
+        for table in ("tasks", "results"):
+            found = dict(connection.execute(f"SELECT session_id, count(*) FROM {table} GROUP BY 1"))
+            expected = TASKS if table == "tasks" else 2 * TASKS
+            assert found == {one: expected for one in sessions if one != gone}
+
+
+@in_loop
+async def test_removing_what_never_was_looks_for_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        monkeypatch.setattr(running.engine.sweeper, "_remove", None)
+        await change(running, "delete", "nothing")
+
+
 @pytest.mark.parametrize("command", ["pause", "close", "cancel", "delete"])
 @in_loop
 async def test_others_have_their_turn_between_slices(tmp_path: Path, command: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import Final, TypeVar
 
@@ -106,9 +106,6 @@ class Recovery(ExecutionCommands, SessionCommands):
             self._members_of(session_id).results.add({result.id: result for result in some})
         for result in results.values():
             result.dependents = None
-        # Sorted, which they mostly are: a set of them all would take a tenth of what they do.
-        objects = sorted(result.opaque_id for result in results.values() if result.opaque_id)
-        self._shared_objects.update(one for one, after in pairwise(objects) if one == after)
 
     def _take_tasks(self, tasks: dict[str, TaskRecord]) -> list[TaskRecord]:
         self.tasks = tasks

@@ -100,7 +100,6 @@ class ResultCommands(Propagation):
             )
         for result, stored in records:
             self._complete(changes, now, result, stored)
-            self._shared_objects.add(stored.opaque_id)
         for result, _ in records:
             self._wake(changes, now, result)
         return changes

@@ -44,7 +44,7 @@ class SessionCommands(Sweeps):
                     "NOT_FOUND", f"partition {name!r} does not exist: this engine has {known}"
                 )
         options = merge_options(options, ApiOptions(partition_id=partition_id))
-        session = SessionRecord(session_id, names, options, now, leased=leased)
+        session = SessionRecord(session_id, names, options, now, leased=leased, newest=now)
         self.sessions[session_id] = session
         self._members.setdefault(session_id, Members())
         return Changes(sessions={session_id: session})

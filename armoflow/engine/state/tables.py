@@ -74,9 +74,6 @@ class Base:
         # Places in the queue: of the newest client task, and of the foremost child.
         self._last = 0
         self._front = 0
-        # Objects that several results may name, and those of them that are deleted already.
-        self._shared_objects: set[bytes] = set()
-        self._gone_objects: set[bytes] = set()
 
     def evict(self, task_ids: Iterable[str]) -> None:
         """Forget tasks that have ended, once the journal holds them; unknown ids are fine.
@@ -173,6 +170,7 @@ class Base:
         return session_id in self._sweeps or (members is not None and bool(members.tasks))
 
     def _add_tasks(self, session_id: str, tasks: Mapping[str, TaskRecord]) -> None:
+        self._note_newest(session_id, tasks)
         self.tasks.update(tasks)
         # A command that is under way comes to these too.
         (self._sweeps.get(session_id) or self._members[session_id]).tasks.add(tasks)
@@ -180,6 +178,7 @@ class Base:
     def _add_results(
         self, session_id: str, results: Mapping[str, ResultRecord], created_by: str
     ) -> None:
+        self._note_newest(session_id, results)
         self.results.update(results)
         sweep = self._sweeps.get(session_id)
         # Strict: clients may create some in a session that is being deleted; they go with it.
@@ -190,6 +189,16 @@ class Base:
             if members is None:
                 members = self._members[session_id] = Members()
             members.results.add(results)
+
+    def _note_newest(
+        self, session_id: str, records: Mapping[str, TaskRecord] | Mapping[str, ResultRecord]
+    ) -> None:
+        """Records are created in a session, all of them now."""
+        session = self.sessions.get(session_id)
+        if session is not None and session.newest is not None:
+            for record in records.values():
+                session.newest = record.created_at
+                break
 
     def _remove_result(self, result_id: str) -> None:
         """Take a result out of memory."""
@@ -219,12 +228,9 @@ class Base:
         return False
 
     def _discard(self, changes: Changes, opaque_id: bytes) -> None:
-        """Have an object deleted: told once, even if several results name it."""
-        if not opaque_id or opaque_id in self._gone_objects:
-            return
-        if opaque_id in self._shared_objects:
-            self._gone_objects.add(opaque_id)
-        changes.deleted.append(opaque_id)
+        """Have an object deleted; if several results name it, it is gone by the first of them."""
+        if opaque_id:
+            changes.deleted.append(opaque_id)
 
     def _delete_data(self, changes: Changes, result: ResultRecord) -> None:
         """Make a result deleted; its size, dates and owner stay."""

@@ -405,7 +405,6 @@ class AnyCommands(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.running.clear()
-        self.properties.crashed()
         self.properties.given -= self.driver.journal.remove_deleted_sessions()
         changes = self.driver.crash()
         self.properties.observe(changes)

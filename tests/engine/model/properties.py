@@ -80,10 +80,6 @@ class Properties:
         self.strict: bool = driver.options.get("strict", False)
         self.waivers = Waivers(strict=self.strict)
 
-    def crashed(self) -> None:
-        """A new engine does not know which shared objects were deleted already."""
-        self.told -= self.imported
-
     def observe(self, changes: Changes) -> None:
         """Check what a command changed, then the whole state."""
         for kind, record, status in changes.events:
@@ -104,7 +100,9 @@ class Properties:
             assert self._inputs(task) <= {R.COMPLETED}, task
             assert task.status is T.SUBMITTED
         for opaque_id in changes.deleted:
-            assert opaque_id not in self.told, f"{opaque_id!r} was deleted twice"
+            # What several results name goes with the first of them.
+            is_shared = opaque_id in self.imported
+            assert is_shared or opaque_id not in self.told, f"{opaque_id!r} was deleted twice"
             self.told.add(opaque_id)
             self.deleted.add(opaque_id)
         self._check_state()

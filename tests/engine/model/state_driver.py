@@ -36,7 +36,7 @@ from armoflow.engine.records import (
 from armoflow.engine.state import State
 
 OPTIONS = ApiOptions(max_duration=60.0, max_retries=2, priority=1)
-NOT_JOURNALLED = {"dependents", "remaining", "may_submit", "counted"}
+NOT_JOURNALLED = {"dependents", "remaining", "may_submit", "counted", "newest"}
 
 
 @dataclass
