@@ -125,7 +125,7 @@ def store_all(
                 stored[result_id] = objects.put(data)
             else:  # a staged file is moved in
                 stored[result_id] = objects.adopt(data.path, data.size)
-    except StateError:
+    except (StateError, MemoryError):
         give_back(effects_data, stored, objects)
         raise
     return stored

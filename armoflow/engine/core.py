@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from armoflow.agent.effects import Effects
 from armoflow.codec.clipping import clip
@@ -60,6 +61,28 @@ from armoflow.protocol.frames import PASSING_PREFIXES, WANTED_PREFIXES
 BEHIND: Final = 4_000
 """Rows that wait for the next commit from which on no more tasks are begun: it takes some 50 ms for
 them, and what the others do meanwhile would make the one after it larger still."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _whole(
+    function: Callable[Concatenate[Engine, P], R],
+) -> Callable[Concatenate[Engine, P], R]:
+    """Have it done whole: where memory ends in the middle, the engine ends.
+
+    Nothing else would do what is left of it, and an engine that is started again does.
+    """
+
+    @functools.wraps(function)
+    def run(engine: Engine, /, *arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(engine, *arguments, **options)
+        except MemoryError as error:
+            engine._journal.abandon(error)
+            raise
+
+    return run
 
 
 class Engine:
@@ -183,6 +206,7 @@ class Engine:
         self._next_id = number + 1
         return f"{self._id_prefix}{number:012x}"
 
+    @_whole
     def apply(self, changes: Changes, *, urgent: bool = True) -> asyncio.Future[None]:
         """Take over what a command changed; call it at once after the command, without awaiting.
 
@@ -285,6 +309,7 @@ class Engine:
         missing = [key for key in dict.fromkeys(result_ids) if key not in found]
         return found | await self.queries.read_results(missing) if missing else found
 
+    @_whole
     def complete(
         self, completions: Sequence[tuple[str, Effects]], *, at_once: bool = False
     ) -> asyncio.Future[None]:
@@ -314,6 +339,9 @@ class Engine:
                 self.hold_up(task_id, effects, fault)
             except StateError as error:
                 self.fail(task_id, str(error), effects=effects)
+            except MemoryError as error:
+                full = StorageError(error, self.options.state_directory)
+                self.hold_up(task_id, effects, full)
         if not prepared:
             return large or self.committed()
         self.kept_data.completing(prepared)
@@ -323,6 +351,7 @@ class Engine:
         )
         return self.apply(changes, urgent=urgent)
 
+    @_whole
     def fail(
         self,
         task_id: str,
@@ -351,6 +380,7 @@ class Engine:
         changes = self.state.fail_task(self.now(), task_id, error, status=status, retry=retry)
         return self.apply(changes)
 
+    @_whole
     def delay(self, task_id: str, seconds: float, kept: KeptForRetry) -> None:
         """Take back a running task that waits for a retry; its next run gets what its agent keeps.
 
@@ -382,6 +412,7 @@ class Engine:
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
+            self.state.on_break = self._journal.abandon
             room = Room(self.options.state_directory, self.options.room, path)
             self.admission = Admission(self._journal, room)
             self.creation_order = CreationOrder(connection, self._journal, self.clock)
@@ -441,12 +472,15 @@ class Engine:
         self.creation_order.begin(self._scanner)
         self.row_blocks.look()
 
+    @_whole
     def _run(self, task_ids: list[str], owner: str) -> None:
         self.apply(self.state.run(self.now(), task_ids, owner), urgent=False)
 
+    @_whole
     def _acquire(self, task_id: str, owner: str) -> None:
         self.apply(self.state.acquire(self.now(), task_id, owner), urgent=False)
 
+    @_whole
     def _end_cancelled(self, task_ids: list[str]) -> None:
         self.apply(self.state.stopped(self.now(), task_ids), urgent=False)
 
@@ -475,6 +509,7 @@ class Engine:
                 return True
         return False
 
+    @_whole
     def hold_up(self, task_id: str, effects: Effects, fault: StorageError) -> None:
         """What becomes of a success whose data cannot be stored."""
         if not fault.passing:
@@ -483,6 +518,7 @@ class Engine:
         elif not self._postponed.keep(task_id, effects):
             self.fail(task_id, str(fault), effects=effects)
 
+    @_whole
     def skip(self, task: TaskRecord | None, effects: Effects) -> None:
         """What becomes of a success of a task that is no longer processing."""
         commits.discard(effects)

@@ -387,13 +387,27 @@ class Journal:
     def _give_up(self, batch: Transaction, error: Exception) -> None:
         """Fail this batch and all that follow: memory is ahead of the journal for good."""
         text = f"the journal cannot be written: {error} ({self._path}; see armoflow up --check)"
+        self._fail_all(text, error)
+        assert self._failure is not None
+        if not batch.future.done():
+            _fail(batch.future, self._failure)
+        self._flush()
+
+    def abandon(self, error: BaseException) -> None:
+        """Write nothing any more: what is in memory is no longer what follows from the commands."""
+        if self._failure is None:
+            self._fail_all(
+                "memory ended in the middle of a change: the engine ends, and goes on from its "
+                f"journal when it is started again ({type(error).__name__}: {error}; {self._path})",
+                error,
+            )
+            self._flush()
+
+    def _fail_all(self, text: str, error: BaseException) -> None:
         self._failure = EngineError(text, "INTERNAL")
         self._failure.__cause__ = error
         self._done = self._loop.create_future()
         _fail(self._done, self._failure)
-        if not batch.future.done():
-            _fail(batch.future, self._failure)
-        self._flush()
         self._on_failure(self._failure)
 
     def _suspend(self, error: Exception) -> None:

@@ -337,7 +337,26 @@ class LaneAgent:
     # --- the children's side --------------------------------------------------------------------
 
     def completed(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
-        """Tasks ended."""
+        """Tasks ended; none of the ends is lost, whatever one of them meets."""
+        try:
+            self._end(supervisor, outcomes)
+        except Exception as error:
+            logger.exception("what has ended could not be taken in")
+            self._end_broken(outcomes, error)
+
+    def _end_broken(self, outcomes: Sequence[TaskEnding], error: Exception) -> None:
+        """Have tried again what is left of these ends."""
+        engine = self._engine
+        for outcome in outcomes:
+            task: TaskRecord = outcome.work.key
+            if task.status is TaskStatus.PROCESSING and self._is_running(outcome.work):
+                self._stop_running(task.id)
+                self._followers.after(task.id)
+                text = f"its end could not be taken in: {type(error).__name__}: {error}"
+                engine.fail(task.id, text, retry=True, effects=outcome.effects)
+        self.wake()
+
+    def _end(self, supervisor: ChildSupervisor, outcomes: Sequence[TaskEnding]) -> None:
         engine, followers, running = self._engine, self._followers, self._running
         completions: list[tuple[str, Effects]] = []
         now = engine.now()

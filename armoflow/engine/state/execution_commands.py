@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from armoflow.engine.records import (
@@ -16,6 +17,7 @@ from armoflow.engine.state.committing import TaskSuccess
 from armoflow.engine.state.record_changes import (
     CANCELLING,
     DISPATCHED,
+    ERROR,
     PROCESSING,
     RUNNING,
     SESSION_PAUSED,
@@ -24,6 +26,8 @@ from armoflow.engine.state.record_changes import (
     set_task,
     tell,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class ExecutionCommands(Announcing):
@@ -154,8 +158,21 @@ class ExecutionCommands(Announcing):
         """
         changes = Changes()
         for commit in commits:
-            self._commit_or_fail(changes, now, commit)
+            try:
+                self._commit_or_fail(changes, now, commit)
+            except MemoryError:  # noqa: PERF203 - each for itself
+                raise
+            except Exception as error:  # the others are not harmed by what it cannot be
+                logger.exception("the success of task %s could not be committed", commit[0])
+                self._fail_broken(changes, now, commit[0], error)
         return changes
+
+    def _fail_broken(self, changes: Changes, now: float, task_id: str, error: Exception) -> None:
+        """Fail a task whose success met what it should not have."""
+        task = self.tasks.get(task_id)
+        if task is not None and not self._is_over(changes, task):
+            text = f"its success could not be committed: {type(error).__name__}: {error}"
+            self._fail_or_retry(changes, now, task, ERROR, text, retry=False)
 
     def fail_task(
         self,

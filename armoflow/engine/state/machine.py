@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
 from armoflow.engine.state.recovery import Recovery
+
+_COMMANDS: Final = (
+    *("create_session", "pause_session", "resume_session", "stop_submission"),
+    *("close_session", "cancel_session", "purge_session", "delete_session", "go_on"),
+    *("create_results", "complete_results", "import_results", "delete_results"),
+    *("submit_tasks", "submit_with_data", "disown"),
+    *("acquire", "start", "put_behind", "run", "release", "delay"),
+    *("complete_tasks", "fail_task", "cancel_tasks", "stopped"),
+    *("announce", "complete_announced", "withdraw", "evict", "evict_results"),
+)
 
 
 class State(Recovery):
@@ -12,6 +26,10 @@ class State(Recovery):
     :class:`~armoflow.engine.records.StateError` and changes nothing; data that its caller stored
     for it is the caller's to delete. Data that an accepted command does not keep (a repeated
     upload, the commit of a task that was cancelled meanwhile) is named in ``Changes.deleted``.
+
+    What has no memory left is in no condition to put back what it has changed: if a command fails
+    by a MemoryError, ``on_break`` is called, and the state is not to be used any more. What is true
+    is in the journal.
 
     The commands stand in one module each by what they concern; this class only joins them.
 
@@ -29,3 +47,21 @@ class State(Recovery):
     >>> [ready.id for ready in changes.ready]
     ['task']
     """
+
+
+def _told(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose end in the middle is told."""
+
+    @functools.wraps(command)
+    def run(self: State, *arguments: Any, **options: Any) -> Any:
+        try:
+            return command(self, *arguments, **options)
+        except MemoryError as error:
+            self.on_break(error)
+            raise
+
+    return run
+
+
+for _name in _COMMANDS:
+    setattr(State, _name, _told(getattr(State, _name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from armoflow.config import MAX_PRIORITY
 from armoflow.engine.records import (
@@ -40,6 +40,7 @@ class Base:
     Attributes:
         watched: Whether all events are told; else, of those that every task has, only what becomes
             of results: nobody would hear the others.
+        on_break: Called when memory ends in the middle of a command.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Base:
         self.strict = strict
         self.slice_size = slice_size
         self.watched = True
+        self.on_break: Callable[[MemoryError], object] = _ignore
         self._options = Merger(strict=strict)
         self.sessions: dict[str, SessionRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
@@ -237,3 +239,7 @@ class Base:
         self._discard(changes, result.opaque_id)
         result.opaque_id = b""
         set_result(changes, result, DELETED)
+
+
+def _ignore(_: MemoryError) -> None:
+    """Nobody listens."""
