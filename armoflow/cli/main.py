@@ -18,6 +18,7 @@ import rich_click as click
 
 from armoflow import __version__
 from armoflow.cli.foreign_commands import instead_of
+from armoflow.codec.unprintable import printable_lines
 from armoflow.errors import ArmoflowError, UnknownIdError
 from armoflow.protocol.grpc_setup import prepare_grpc
 from armoflow.system.descriptors import open_standard_streams
@@ -202,7 +203,7 @@ class _Refusal(click.ClickException):
     exit_code = EXIT_USAGE
 
     def show(self, file: Any = None) -> None:
-        print(f"armoflow: error: {self.message}", file=sys.stderr)
+        print(f"armoflow: error: {printable_lines(self.message)}", file=sys.stderr)
 
 
 class _Unknown(_Refusal):

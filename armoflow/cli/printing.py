@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from armoflow.codec.unprintable import printable, printable_lines
 from armoflow.errors import OptionError
 
 STYLES = {
@@ -134,15 +135,20 @@ def _narrow(
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     """Print what is known of one thing; what is not is left out."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(title, style="bold"))
+    console.print(Text(printable(title), style="bold"))
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         if value not in (None, "", [], {}):
             line = Text(f"  {name.ljust(width)}  ", style="dim")
-            console.print(line.append(_cell(value)))
+            console.print(line.append(_cell(value, printable_lines)))
 
 
-def _cell(value: Any) -> Text:
+def echo(text: str) -> None:
+    """Print lines in which there may be what others have written."""
+    click.echo(printable_lines(text))
+
+
+def _cell(value: Any, shown: Callable[[str], str] = printable) -> Text:
     if value is None:
         return Text("")
     if isinstance(value, datetime):
@@ -152,8 +158,8 @@ def _cell(value: Any) -> Text:
     if isinstance(value, int):
         return Text(f"{value:,}")
     if isinstance(value, (list, tuple)):
-        return Text(", ".join(map(str, value)))
-    return Text(str(value), style=STYLES.get(str(value), ""))
+        return Text(shown(", ".join(map(str, value))))
+    return Text(shown(str(value)), style=STYLES.get(str(value), ""))
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -14,6 +14,7 @@ import rich_click as click
 from armoflow.cli.endpoint import engine_options
 from armoflow.cli.printing import json_option, newest_option, print_json, print_table, tell_older
 from armoflow.client.client import Client
+from armoflow.codec.unprintable import printable_lines
 from armoflow.config import CONNECT_TIMEOUT
 from armoflow.errors import NamedRunError, UnknownIdError
 from armoflow.orchestrator.named.run_facts import RunFacts, describe_named, list_runs
@@ -116,7 +117,7 @@ def attach(settings: ConnectionSettings, name: str, as_json: bool) -> int:
     if as_json:
         print_json({"name": name, "value": value, "error": told})
     elif told is not None:
-        print(told, file=sys.stderr)
+        print(printable_lines(told), file=sys.stderr)
     else:
         print(value)
     return 0 if failure is None else EXIT_FAILED

@@ -10,7 +10,7 @@ from armonik.common import Result, ResultStatus, Session, Task
 
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.finding import find
-from armoflow.cli.printing import json_option, print_facts, print_json
+from armoflow.cli.printing import echo, json_option, print_facts, print_json
 from armoflow.cli.ps import describe_session
 from armoflow.protocol.entities import moment, task_name
 from armoflow.protocol.inspection import Inspection
@@ -106,16 +106,16 @@ def _print(kind: str, facts: dict[str, Any]) -> None:
             shown[name] = ", ".join(f"{key} {value}" for key, value in pairs if value is not None)
     print_facts(f"{kind} {shown.pop('id')}", shown)
     for failure in failures:
-        click.echo(f"  {failure['tasks']:,} failed: {failure['error']}")
-        click.echo(f"      armoflow show {failure['first']}")
+        echo(f"  {failure['tasks']:,} failed: {failure['error']}")
+        echo(f"      armoflow show {failure['first']}")
     for pack in packs:
         names = ", ".join(pack["names"])
-        click.echo(f"  {pack['failed']:,} of {pack['items']:,} items failed: {names}")
-        click.echo(f"      armoflow show {pack['task']}")
+        echo(f"  {pack['failed']:,} of {pack['items']:,} items failed: {names}")
+        echo(f"      armoflow show {pack['task']}")
     if kind == "Task":
         for item in items[:ITEMS]:
-            click.echo(f"  {item['name']} failed: {item['error'] or NOT_KEPT}")
+            echo(f"  {item['name']} failed: {item['error'] or NOT_KEPT}")
         if len(items) > ITEMS:
-            click.echo(f"  ... and {len(items) - ITEMS:,} more")
+            echo(f"  ... and {len(items) - ITEMS:,} more")
     if trace:
-        click.echo(f"\n{trace.rstrip()}")
+        echo(f"\n{trace.rstrip()}")

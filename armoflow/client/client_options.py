@@ -165,6 +165,8 @@ def _check_count(name: str, value: object) -> None:
 def _check_name(value: object) -> None:
     if value is not None and not isinstance(value, str):
         raise OptionError(f"name must be text, not {shown(value)}: it is what armoflow ps shows")
+    if value is not None and not value.isprintable():
+        raise OptionError(f"name must be printable text on one line, not {shown(value)}")
 
 
 def check_run(name: object, replace: object = False, kind: str = "run") -> str:

@@ -14,11 +14,15 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rich_click
+from armonik.client import ArmoniKSessions
+from armonik.common import TaskOptions
+from armonik.common.channel import create_channel
 
 from armoflow.cli.main import COMMANDS, commands, flow, load_command
 from armoflow.errors import RequirementsError
@@ -181,6 +185,31 @@ def test_what_a_killed_client_leaves_can_be_looked_at(
 
     result = engine.json("show", next(iter(task["inputs"]), task["payload"]))
     assert result["kind"] in ("result", "task") and result["session"] == left["id"]
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b1m\u202e\r\n[bold]gone"
+"""What a terminal, or what writes there, would take for an order."""
+
+
+@OWN
+def test_texts_of_others_do_nothing_in_a_terminal(engine: Commanded) -> None:
+    options = TaskOptions(
+        max_duration=timedelta(minutes=1),
+        priority=1,
+        max_retries=1,
+        partition_id="default",
+        application_name=HOSTILE,
+        options={HOSTILE: HOSTILE},
+    )
+    with create_channel(engine.url) as channel:
+        session = ArmoniKSessions(channel).create_session(options, ["default"])
+
+    shown = [engine.run("ps"), engine.run("top", "--once"), engine.run("show", session)]
+    for text in shown:
+        assert "[31mred" in text and "[bold]gone" in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e\r")
+    assert engine.json("show", session)["application"] == HOSTILE
+    engine.run("purge", "--cancel", session)
 
 
 def test_failed_items_of_tasks_that_ended_well_are_counted_and_named(

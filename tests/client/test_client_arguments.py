@@ -46,6 +46,7 @@ from armoflow.options import OPTION_NAMES
         ({"connect_timeout": True}, "connect_timeout must be a positive"),
         ({"progress": "yes"}, "progress must be True, False or None, not 'yes'"),
         ({"name": 5}, "name must be text, not 5"),
+        ({"name": "\x1b[31m"}, "name must be printable text on one line"),
         ({"inline_seconds": -1}, "inline_seconds must be a number of seconds from 0 to 10, not -1"),
         ({"inline_seconds": 11}, "inline_seconds must be a number of seconds from 0 to 10"),
         ({"inline_seconds": math.nan}, "inline_seconds must be a number"),
