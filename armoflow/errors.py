@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from armoflow.interrupts import is_interrupt
+
 _PATH = 12
 """Names of a path that are printed; the others, in the middle, are left out."""
 
@@ -30,8 +32,10 @@ def shown(value: object) -> str:
     """
     try:
         text = repr(value)
-    except Exception:  # a number that is not written out, or what its class makes of that
-        if isinstance(value, int):
+    except BaseException as error:  # a number is not written out, or its class ends all of it
+        if is_interrupt(error):
+            raise
+        if type(value) is int:
             return f"an int of {value.bit_length()} bits"
         return f"<{type(value).__name__}>"
     if len(text) > _LONGEST_VALUE:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from armoflow.errors import OptionError, shown
+from armoflow.interrupts import is_interrupt
 
 RetryOn: TypeAlias = "tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
 """The types of what is tried again, or a function that says so of an exception."""
@@ -80,12 +81,15 @@ def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException
     if retry_on is None:
         return None
     try:
-        again = isinstance(error, retry_on) if isinstance(retry_on, tuple) else retry_on(error)
-    except KeyboardInterrupt:
-        raise
+        # Types are asked as ``except`` does: whatever the error says that its class is.
+        again = (
+            issubclass(type(error), retry_on) if isinstance(retry_on, tuple) else retry_on(error)
+        )
+        return None if again else error
     except BaseException as broken:
+        if is_interrupt(broken):
+            raise
         return broken
-    return None if again else error
 
 
 def retries_error(retry_on: RetryOn | None, kind: type[BaseException]) -> bool:

@@ -80,7 +80,7 @@ def snapshot_of(value: Any) -> Snapshot | None:
     Raises:
         GraphError: If it holds a lazy value.
     """
-    if value.__class__ in SCALARS:
+    if type(value) in SCALARS:
         return None
     try:
         snapshot = Snapshot(value)

@@ -22,10 +22,12 @@ from armoflow.client.local_machine import (
     first_failure,
 )
 from armoflow.client.surroundings import Surrounded, check_installed
-from armoflow.errors import GraphError, RequirementsError, TaskError
+from armoflow.codec.bare import set_traceback
+from armoflow.errors import GraphError, RequirementsError
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.nodes import CallNode, FilterNode, FoldNode, MapNode, Node, ReduceNode
+from armoflow.interrupts import is_interrupt
 from armoflow.options import TaskOptions, as_block, inherited_options, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
@@ -129,12 +131,14 @@ class LocalCalls:
                 if not adds:
                     self.changes.tell(node.name, call, own.changes((args, kwargs)))
                 break
-            except (bdb.BdbQuit, KeyboardInterrupt):
+            except bdb.BdbQuit:
                 raise  # the user left
             except FailedReference as failed:
                 failed.root.skipped += 1
                 return LocalFailure(failed.root, node, name)
             except BaseException as error:
+                if is_interrupt(error):
+                    raise
                 used_up = attempt > settings.retries
                 final = error if used_up else final_error(attempts.retry_on, error)
                 try:
@@ -168,7 +172,9 @@ class LocalCalls:
             return failure
         try:
             value = on_failure.of(lambda: failure.root.exception)
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             return fail(error, node, failure.name)
         return _checked_outputs(node, failure.name, value) if node.outputs > 1 else value
 
@@ -207,5 +213,8 @@ class LocalCalls:
 def _checked_outputs(node: Node, name: str, result: Any) -> Any:
     try:
         return tuple(split_outputs(result, node.outputs, name))
-    except TaskError as error:
-        return fail(error.with_traceback(None), node, name)
+    except BaseException as error:  # whatever the value does when its parts are taken
+        if is_interrupt(error):
+            raise
+        set_traceback(error, None)
+        return fail(error, node, name)

@@ -6,7 +6,7 @@ import types
 from contextlib import suppress
 from typing import Any
 
-from armoflow.codec.bare import arguments_of, attribute, traceback_of
+from armoflow.codec.bare import arguments_of, attribute, is_a, traceback_of
 from armoflow.system.importing import MAIN
 
 _TEXT = "<string>"
@@ -40,13 +40,13 @@ def note_absence(error: BaseException) -> None:
 
 def _missed(error: BaseException) -> str:
     """The global of a script that was looked up in vain; empty: it was something else."""
-    if not isinstance(error, (KeyError, NameError)):
+    if not (is_a(error, KeyError) or is_a(error, NameError)):
         return ""
     frame = _innermost(traceback_of(error))
     if frame is None or frame.f_globals.get("__name__") not in MAIN:
         return ""
     name: Any
-    if isinstance(error, KeyError):
+    if is_a(error, KeyError):
         by_text = "globals" in frame.f_code.co_names
         name = next(iter(arguments_of(error)), None)
     else:

@@ -7,10 +7,55 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
+
+from armoflow.interrupts import is_interrupt
+
+T = TypeVar("T")
 
 _OF_ALL: dict[str, Any] = dict(BaseException.__dict__)
+_OF_TYPES: dict[str, Any] = dict(type.__dict__)
+
+
+def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether a value is of a type, as ``except`` sees it: whatever its class says that it is.
+
+    Example:
+        >>> class Pretends(Exception):
+        ...     __class__ = KeyError
+        >>> isinstance(Pretends(), KeyError), is_a(Pretends(), KeyError)
+        (True, False)
+    """
+    return issubclass(type(value), kind)
+
+
+def looked(look: Callable[[], T], otherwise: T) -> T:
+    """What is seen of an exception; something else where its own code does not let it be seen.
+
+    Example:
+        >>> looked(lambda: exit(3), "nothing")
+        'nothing'
+    """
+    try:
+        return look()
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return otherwise
+
+
+def path_of(kind: type) -> str:
+    """A type's import path, past its metaclass; builtins without their module.
+
+    Example:
+        >>> path_of(KeyError), path_of(TracebackType)
+        ('KeyError', 'traceback')
+    """
+    name: str = _OF_TYPES["__qualname__"].__get__(kind)
+    module = looked(lambda: _OF_TYPES["__module__"].__get__(kind), None)
+    return name if module == "builtins" or type(module) is not str else f"{module}.{name}"
 
 
 def cause_of(error: BaseException) -> BaseException | None:
@@ -41,10 +86,7 @@ def arguments_of(error: BaseException) -> tuple[Any, ...]:
 
 def attribute(error: BaseException, name: str) -> Any:
     """An attribute of its own; None if it has none, or will not say."""
-    try:
-        return getattr(error, name, None)
-    except Exception:  # whatever its class does there
-        return None
+    return looked(lambda: getattr(error, name, None), None)
 
 
 def set_cause(error: BaseException, cause: BaseException | None) -> None:

@@ -143,7 +143,7 @@ def unpack_told(data: Buffer) -> tuple[list[Cell], dict[str, Any]]:
         raise EnvelopeError("stored data is not a result: it holds no slots")
     told = entries.pop() if entries and type(entries[-1]) is dict else {}
     for number, entry in enumerate(entries):
-        if entry.__class__ is not bytes and entry is not None:
+        if type(entry) is not bytes and entry is not None:
             entries[number] = _read(entry, buffers)
     return entries, told
 

@@ -9,9 +9,10 @@ import importlib
 from typing import Any, NamedTuple
 
 from armoflow import config
-from armoflow.codec.bare import arguments_of, attribute, set_state
+from armoflow.codec.bare import arguments_of, attribute, is_a, set_state
 from armoflow.codec.clipping import clip
 from armoflow.codec.traces import message_of
+from armoflow.interrupts import is_interrupt
 
 _SHORT = 500  # characters of a message that is all that is left of an exception
 _SMALL = config.ERROR_RECORD_LIMIT // 4  # bytes of a form that fits into any record
@@ -59,9 +60,9 @@ def pickle_exception(error: BaseException) -> bytes | None:
         data = dumps_whole(error)
         copy = load_exception(data) if len(data) <= _LARGEST else None
         same = type(copy) is type(error) and copy is not None and bool(copy.args == error.args)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # whatever the user's own pickling hooks raise, or would end
+    except BaseException as broken:  # whatever the user's own pickling hooks raise, or would end
+        if is_interrupt(broken):
+            raise
         return None
     return data if same else None
 
@@ -71,7 +72,7 @@ def load_exception(data: bytes) -> BaseException | None:
     import pickle
 
     error = pickle.loads(data)
-    return error if isinstance(error, BaseException) else None
+    return error if is_a(error, BaseException) else None
 
 
 def pickle_state(error: BaseException, limit: int = _LARGEST) -> bytes | None:
@@ -100,9 +101,9 @@ def _pickle_readable(state: Any, limit: int) -> bytes | None:
         if len(data) > limit:
             return None
         pickle.loads(data)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # whatever the user's own pickling hooks raise, or would end
+    except BaseException as broken:  # whatever the user's own pickling hooks raise, or would end
+        if is_interrupt(broken):
+            raise
         return None
     return data
 

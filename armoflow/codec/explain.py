@@ -8,6 +8,10 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from armoflow.codec.bare import cause_of, is_a, set_traceback
+from armoflow.codec.traces import message_of, type_name
+from armoflow.interrupts import is_interrupt
+
 _DEEPEST = 32
 _WIDEST = 10_000
 _SHORT = 60
@@ -24,7 +28,7 @@ def explain_failure(
         attempt: Pickles a part, or raises.
         root: What to call the value.
     """
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+    if is_a(error, RecursionError) or is_a(cause_of(error), RecursionError):
         return _explain_depth(value, attempt, root)
     place, part, variable = root, value, ""
     seen = {id(value)}
@@ -38,7 +42,7 @@ def explain_failure(
                 break
         else:
             break
-    reason = str(error) or type(error).__name__
+    reason = message_of(error) or type_name(error)
     return f"{_name(part)} at {place}{variable} cannot be pickled: {reason}{_remedy(part)}"
 
 
@@ -79,10 +83,11 @@ def _explain_depth(value: Any, attempt: Callable[[Any], object], root: str) -> s
 def _failure(part: Any, attempt: Callable[[Any], object]) -> BaseException | None:
     try:
         attempt(part)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
-        return error.with_traceback(None)  # its frames would hold it, and who called
+        if is_interrupt(error):
+            raise
+        set_traceback(error, None)  # its frames would hold it, and who called
+        return error
     return None
 
 
@@ -155,9 +160,9 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _object_parts(value: Any) -> _Parts:
     try:
         reduced = value.__reduce_ex__(5)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         reduced = None  # the state below may say more
     for name, item in _state(value):
         yield f".{name}", item, ""

@@ -39,6 +39,7 @@ from armoflow.errors import (
     TaskTimeoutError,
     WorkerDiedError,
 )
+from armoflow.interrupts import is_interrupt
 
 _FORMAT = 4
 _FIND = re.compile(rf"\[{MARK}\s([A-Za-z0-9+/=\s]+)\]")
@@ -259,10 +260,10 @@ class ErrorRecord:
         for form in self.forms if self.trusted else ():
             try:
                 error = self._from(form)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:  # its type is not here, or differs: what follows says what it was
-                continue
+            except BaseException as broken:
+                if is_interrupt(broken):
+                    raise
+                continue  # its type is not here, or differs: what follows says what it was
             if error is not None and is_raisable(type(error)):
                 return error
         return RemoteTaskError(self.headline, self.type_name)

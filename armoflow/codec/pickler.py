@@ -143,7 +143,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if callable(value):
             self.names.add(getattr(value, "__module__", None))
         reduce: Callable[[Any], Any] = _reduce_array
-        if isinstance(value, BaseException):
+        if issubclass(kind, BaseException):
             reduce = _reduce_exception
         elif kind is object:
             reduce = self._reduce_sentinel

@@ -20,6 +20,7 @@ from armoflow.codec.explain import explain_failure as explain
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickler import PROTOCOL, Pickler
 from armoflow.errors import ArmoflowError, SerializationError
+from armoflow.interrupts import is_interrupt
 
 PersistentId: TypeAlias = Callable[[Any], Any]
 """Gives the reference that stands for an object in a pickle, or None to pickle the object."""
@@ -124,9 +125,11 @@ def dumps(
         if persistent_id is not None:
             return _dump(_HOOKED_POOL, value, persistent_id, named)
         return _dump(_PLAIN_POOL, value, None, named)
-    except (ArmoflowError, KeyboardInterrupt):
+    except ArmoflowError:
         raise
     except BaseException as error:  # the value's own code may raise anything, SystemExit too
+        if is_interrupt(error):
+            raise
         raise SerializationError(explain_failure(value, error, persistent_id)) from error
 
 
@@ -148,9 +151,11 @@ def dumps_whole(
     pickler = Pickler(whole=True)
     try:
         pickler.dump(value)
-    except (ArmoflowError, KeyboardInterrupt):
+    except ArmoflowError:
         raise
     except BaseException as error:
+        if is_interrupt(error):
+            raise
         raise SerializationError(explain_failure(value, error)) from error
     if modules is not None and own:
         pickler.report_modules(modules, others)

@@ -6,7 +6,7 @@ import signal
 
 from armoflow import config
 from armoflow.codec.absences import note_absence
-from armoflow.codec.bare import traceback_of
+from armoflow.codec.bare import looked, traceback_of
 from armoflow.codec.clipping import clip
 from armoflow.codec.exceptions import forms_of
 from armoflow.codec.failure import ErrorRecord
@@ -48,20 +48,20 @@ def record_exception(
         "KeyError: 'x' in task 'f'"
     """
     message = _bounded(message_of(error))
-    note_absence(error)
+    looked(lambda: note_absence(error), None)
     kind = type_name(error)
-    detail = _bounded(describe(error))
+    detail = _bounded(looked(lambda: describe(error), kind))
     record = ErrorRecord(
         kind="raised",
         type_name=kind,
         message=message,
-        frames=frames_of(traceback_of(error)),
+        frames=looked(lambda: frames_of(traceback_of(error)), []),
         node=node,
         item=item,
         attempts=attempts,
-        forms=forms_of(error),
+        forms=looked(lambda: forms_of(error), []),
         detail="" if detail in (f"{kind}: {message}", kind) else detail,
-        chain=chain_of(error),
+        chain=looked(lambda: chain_of(error), []),
         output=_last_lines(output),
         packages=packages,
     )

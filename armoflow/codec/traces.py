@@ -14,11 +14,15 @@ from armoflow.codec.bare import (
     attribute,
     cause_of,
     earlier_of,
+    is_a,
+    looked,
+    path_of,
     set_traceback,
     traceback_of,
 )
 from armoflow.codec.clipping import clip
 from armoflow.errors import ArmoflowError
+from armoflow.interrupts import is_interrupt
 
 _OWN = os.path.abspath(f"{__file__}/../..") + "/"  # noqa: PTH100 - pathlib is not imported in children
 _ASYNCIO = f"{os.path.dirname(os.__file__)}/asyncio/"  # noqa: PTH120
@@ -100,7 +104,7 @@ def drop_own_frames(error: BaseException) -> None:
     trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN):
         trace = trace.tb_next
-    if trace is not None or isinstance(error, ArmoflowError):
+    if trace is not None or is_a(error, ArmoflowError):
         set_traceback(error, trace)
 
 
@@ -131,16 +135,16 @@ def describe(error: BaseException, depth: int = 0) -> str:
 
 def _printed(error: BaseException) -> str:
     linked = earlier_of(error) is not None or attribute(error, "exceptions") is not None
-    if linked and not isinstance(error, SyntaxError):
+    if linked and not is_a(error, SyntaxError):
         # Python would prepare all that it is linked to as well: too much in a long chain.
         message = message_of(error)
         text = f"{type_name(error)}: {message}" if message else type_name(error)
         notes = attribute(error, "__notes__")
         return "\n".join([text, *map(message_of, notes)]) if isinstance(notes, list) else text
-    try:
-        return "".join(traceback.format_exception_only(type(error), error)).rstrip("\n")
-    except Exception:  # the error cannot even be printed
-        return type_name(error)
+    return looked(
+        lambda: "".join(traceback.format_exception_only(type(error), error)).rstrip("\n"),
+        type_name(error),  # the error cannot even be printed
+    )
 
 
 def _part(error: Any, depth: int) -> str:
@@ -165,20 +169,17 @@ def _place(frames: Sequence[TraceFrame]) -> str:
 
 def type_name(error: BaseException) -> str:
     """The type's import path; builtins without their module."""
-    kind = type(error)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return path_of(type(error))
 
 
 def message_of(error: object) -> str:
     """The error's text, or a note's, whatever its ``__str__`` does."""
     try:
-        return str(error)
-    except KeyboardInterrupt:
-        raise
+        return str.__str__(str(error))  # which may be of a class of its own
     except BaseException as failure:
-        return f"<its message cannot be made: {type(failure).__name__}>"
+        if is_interrupt(failure):
+            raise
+        return f"<its message cannot be made: {type_name(failure)}>"
 
 
 def chain_of(error: BaseException, depth: int = 0) -> list[Earlier]:

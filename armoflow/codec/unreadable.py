@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from armoflow.codec.bare import is_a
+from armoflow.codec.traces import message_of, type_name
 from armoflow.errors import SerializationError
 
 _LOOKED_AT = 64 * 1024  # bytes of a pickle that are searched for the type of its value
@@ -31,10 +33,10 @@ def unreadable(
     """
     kind = type_in(data)
     of = f", of {kind}," if kind else ""
-    raised = f"{type(error).__name__}: {error}".rstrip(": ")
+    raised = f"{type_name(error).rpartition('.')[2]}: {message_of(error)}".rstrip(": ")
     if why:
         raised += f"; {why}"
-    elif isinstance(error, ModuleNotFoundError):  # as where only the task's requirements have it
+    elif is_a(error, ModuleNotFoundError):  # as where only the task's requirements have it
         raised += ". Install it where the value is read, too, or return one of other types"
     told = SerializationError(f"{what}{of} cannot be read back: {raised}")
     told.__cause__ = error

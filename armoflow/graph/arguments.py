@@ -65,7 +65,7 @@ def _search(
     todo = [value]
     while todo:
         part = todo.pop()
-        if isinstance(part, kinds):
+        if issubclass(type(part), kinds):
             found[id(part)] = part
         elif id(part) not in containers:
             parts = _parts(part)
@@ -106,7 +106,7 @@ def contains_lazy(value: object) -> bool:
         part = todo.pop()
         if type(part) in ATOMS or id(part) in seen:
             continue
-        if isinstance(part, Lazy):
+        if issubclass(type(part), Lazy):
             return True
         parts = _parts(part)
         if parts is not None:
@@ -116,11 +116,13 @@ def contains_lazy(value: object) -> bool:
 
 
 def _parts(value: object) -> Iterable[object] | None:
-    if isinstance(value, _SEQUENCES):
-        return value
-    if isinstance(value, dict):
-        return chain(value, value.values())
-    if hasattr(type(value), "__dataclass_fields__"):
+    kind = type(value)  # whatever the value says that it is: a mock may claim to be a list
+    if issubclass(kind, _SEQUENCES):
+        return cast("Iterable[object]", value)
+    if issubclass(kind, dict):
+        held = cast("dict[object, object]", value)
+        return chain(held, held.values())
+    if hasattr(kind, "__dataclass_fields__"):
         return _fields(value).values()
     return None
 
@@ -179,7 +181,7 @@ class _Substitution:
         if identity in self._done:
             return known
         self._originals.append(value)
-        if isinstance(value, self._kinds):
+        if issubclass(type(value), self._kinds):
             result = self._function(value)
         else:
             self._done[identity] = _OPEN
@@ -188,11 +190,11 @@ class _Substitution:
         return result
 
     def _rebuild(self, value: Any) -> Any:
-        if isinstance(value, _SEQUENCES):
+        if issubclass(type(value), _SEQUENCES):
             old = list(value)
             new = [self.apply(part) for part in old]
             return _sequence_like(value, new) if _differ(old, new) else value
-        if isinstance(value, dict):
+        if issubclass(type(value), dict):
             old = list(chain(value, value.values()))
             new = [self.apply(part) for part in old]
             count = len(value)

@@ -15,6 +15,7 @@ from armoflow.codec.pickling import loads
 from armoflow.codec.unreadable import unreadable
 from armoflow.errors import EnvelopeError, RemoteTraceback, StaleCacheError
 from armoflow.graph.nodes import Node, SliceNode
+from armoflow.interrupts import is_interrupt
 from armoflow.orchestrator.package_versions import heed, why_unreadable
 from armoflow.orchestrator.planned import LocalItems, PlanPiece, Result, SlotRange
 
@@ -155,10 +156,10 @@ def _quick_values(piece: PlanPiece) -> list[Any] | None:
         return None
     try:
         return list(map(pickle.loads, cells))  # type: ignore[arg-type]
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # of whatever a value needs: which one it is, is found out one by one
-        return None
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return None  # of whatever a value needs: which one it is, is found out one by one
 
 
 def cut_cells(result: Result, numbers: range) -> Sequence[bytes | Slot | None]:
@@ -260,9 +261,9 @@ def _outcome(slot: Cell, key: bytes, result: Result, position: int) -> ItemOutco
         data, buffers = (slot, ()) if isinstance(slot, bytes) else (slot.data, slot.buffers)
         try:
             return ItemOutcome(loads(Pickled(data, buffers)))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # whatever the value's own code raises, or an import
+            if is_interrupt(error):
+                raise
             what = f"the value of task {result.item_name(position)!r}"
             why = why_unreadable(result.packages, error, worker=False)
             told: Exception = unreadable(what, data, error, why)

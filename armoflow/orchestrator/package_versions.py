@@ -15,10 +15,12 @@ import sys
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from armoflow.codec.bare import attribute, is_a
 from armoflow.codec.compatibility import first_parts, own_versions, packages_in, with_packages
 from armoflow.codec.modules import NEEDED, is_user_module
+from armoflow.codec.traces import message_of
 from armoflow.system.packages import package_of, version_of
 
 logger = logging.getLogger(__name__)
@@ -164,9 +166,9 @@ def why_unreadable(versions: str, error: BaseException, *, worker: bool = True) 
         "tiny is not on this worker (Python ...), and 2.0 at the client: install 2.0 where workers \
 run, or ask for it with requirements=['tiny==2.0']"
     """
-    absent = worker and isinstance(error, ModuleNotFoundError)
+    absent = worker and is_a(error, ModuleNotFoundError)
     others = [one for one in other_versions(versions) if one.here or absent]
-    return _explained(_named_in(str(error), others) or others, worker=worker)
+    return _explained(_named_in(message_of(error), others) or others, worker=worker)
 
 
 def why_not_imported(versions: str, error: BaseException) -> str:
@@ -194,7 +196,7 @@ does, imports it by name"
     others = other_versions(versions)
     if package:
         return _explained([one for one in others if one.name == package])
-    if not isinstance(error, ModuleNotFoundError) or module in sys.modules:
+    if not is_a(error, ModuleNotFoundError) or module in sys.modules:
         return ""  # a module of the user's own, or of Python
     if module in sys.stdlib_module_names:
         return (
@@ -209,11 +211,13 @@ does, imports it by name"
 
 def _module_missed(error: BaseException) -> str:
     """The top-level name of the module that was missed, or that lacks a name; else nothing."""
-    if isinstance(error, ImportError):
-        return (error.name or "").partition(".")[0]
-    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
-        return error.obj.__name__.partition(".")[0]
-    return ""
+    name: Any = None
+    if is_a(error, ImportError):
+        name = attribute(error, "name")
+    elif is_a(error, AttributeError):
+        place = attribute(error, "obj")
+        name = place.__name__ if is_a(place, ModuleType) else None
+    return name.partition(".")[0] if type(name) is str else ""
 
 
 def _named_in(text: str, packages: Sequence[OtherVersion]) -> list[OtherVersion]:

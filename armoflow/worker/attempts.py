@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from armoflow.codec.bare import arguments_of, set_state
+from armoflow.codec.bare import arguments_of, is_a, looked, set_state
 from armoflow.codec.compatibility import own_versions
 from armoflow.codec.payload import Payload
 from armoflow.codec.positions import position_of
@@ -145,10 +145,10 @@ def describe(
         packages: See :func:`packages_of`.
         versions: Those that it comes from; empty: it ran no code of the user's.
     """
-    if isinstance(error, UnreadableDataError):
+    if is_a(error, UnreadableDataError):
         return ItemFailure(record_loss(str(error), node=node, item=item, attempts=attempts))
     if versions:
-        explain(error, why_not_imported(versions, error))
+        looked(lambda: explain(error, why_not_imported(versions, error)), None)
     return ItemFailure(
         record_exception(
             error, node=node, item=item, attempts=attempts, output=output, packages=packages
@@ -162,7 +162,7 @@ def explain(error: BaseException, why: str) -> None:
     if not why or why in text:
         return
     args = (f"{text}; {why}", *arguments_of(error)[1:])
-    set_state(error, args, {"msg": args[0]} if isinstance(error, ImportError) else {})
+    set_state(error, args, {"msg": args[0]} if is_a(error, ImportError) else {})
 
 
 def packages_of(payload: Payload) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from armoflow.codec.bare import is_a, looked, set_traceback
 from armoflow.codec.item_log import ItemLog, ItemState
 from armoflow.codec.payload import Payload
 from armoflow.codec.pickling import SCALARS
@@ -134,7 +135,7 @@ class InlineCaller:
                 value = function(*args, **kwargs)
             except BaseException as error:
                 spent += time.perf_counter() - began
-                lost = isinstance(error, UnreadableDataError)
+                lost = is_a(error, UnreadableDataError)
                 used_up = lost or attempt > rule.settings.retries
                 final = error if used_up else final_error(rule.retry_on, error)
                 try:
@@ -175,9 +176,10 @@ class InlineCaller:
         try:
             parts = split_outputs(value, node.outputs, node.name)
         except BaseException as error:
-            lazy = holds_graph(value)
+            lazy = looked(lambda: holds_graph(value), False)
             told = wrong_outputs(node.name, node.outputs, value) if lazy else error
-            failure = self.no_value(told.with_traceback(None), node, item)
+            set_traceback(told, None)
+            failure = self.no_value(told, node, item)
             return [Made(failure=failure)] * node.outputs
         return [self._keep_part(node, part, name, item) for part in parts]
 
@@ -196,14 +198,15 @@ class InlineCaller:
         return describe(error, node.name)
 
     def _keep_part(self, node: _Calling, value: Any, name: str, item: int | None) -> Made:
-        if value.__class__ in SCALARS:
+        if type(value) in SCALARS:
             return Made(value)
-        if value.__class__ not in LAZY:
+        if type(value) not in LAZY:
             try:
                 return Made(cell=pickle_value(value))
-            except Exception as error:
-                if not holds_graph(value):
-                    told = unstorable(error, name).with_traceback(None)
+            except BaseException as error:
+                if not looked(lambda: holds_graph(value), False):
+                    told = unstorable(error, name)
+                    set_traceback(told, None)
                     return Made(failure=self.no_value(told, node, item))
         graph = as_delayed(value)
         refusal = self._refusal(graph)

@@ -61,7 +61,7 @@ def _initial(here: Here, initial: Any) -> list[Made] | None:
     """The value to begin with, if there is one; None where it cannot be had here."""
     if initial is MISSING:
         return []
-    if initial.__class__ is Delayed:
+    if type(initial) is Delayed:
         made = here.reach(initial)
         return None if made is None or made.graph is not None else [made]
     try:
@@ -84,7 +84,7 @@ def _combined(here: Here, node: ReduceNode | FoldNode, left: Made, right: Made) 
         value = here.caller.call(node, node.task, load)
     except ItemFailure as raised:
         return Made(failure=raised)
-    if value.__class__ not in SCALARS and contains_lazy(value):
+    if type(value) not in SCALARS and contains_lazy(value):
         return Made(failure=here.caller.no_value(not_combined(node.name), node))
     return here.caller.keep_one(node, value)
 

@@ -38,12 +38,12 @@ def run_source(here: Here, node: SourceNode) -> InputSteps:
     if items is None:
         return
     entries = [as_delayed(item) if contains_lazy(item) else item for item in items]
-    yield [item for item in entries if item.__class__ is Delayed]
+    yield [item for item in entries if type(item) is Delayed]
     row: Row = []
     for item in entries:
-        if item.__class__ in SCALARS:
+        if type(item) in SCALARS:
             row.append(Made(item))
-        elif item.__class__ is Delayed:
+        elif type(item) is Delayed:
             made = here.reach(item)
             if made is None:
                 return

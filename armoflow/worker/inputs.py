@@ -275,7 +275,7 @@ class Inputs:
     def _remember(self, key: Any, cell: Cell, value: Any) -> None:
         """Note what a reference stands for."""
         known = self._shared
-        if value.__class__ not in SCALARS:
+        if type(value) not in SCALARS:
             pickled = cell.data if isinstance(cell, Slot) else cell or b""
             if not may_share(pickled, [value]):
                 known = self._own
@@ -329,7 +329,7 @@ class Inputs:
 def may_share(pickled: Buffer, values: Iterable[Any]) -> bool:
     """Whether calls of a task may have these values in common, which are read from this pickle."""
     return len(pickled) > config.LOADED_ANEW_LIMIT or all(
-        value.__class__ in SCALARS for value in values
+        type(value) in SCALARS for value in values
     )
 
 

@@ -229,7 +229,7 @@ def _column(job: Job, index: int) -> Column:
 
 def _decide(job: Job, function: Callable[..., Any], column: Column, item: int) -> bool:
     answer = function(column.value(item))
-    if answer.__class__ not in SCALARS and holds_graph(answer):
+    if type(answer) not in SCALARS and holds_graph(answer):
         raise no_truth(job.payload.name)
     return bool(answer)
 
@@ -278,7 +278,7 @@ class _Fold:
 
     def _may_repeat(self, held: Sequence[Any]) -> bool:
         """Whether a step of this value is the same when it is tried again, if it ever is."""
-        return not self._job.payload.settings.retries or not held or held[0].__class__ in SCALARS
+        return not self._job.payload.settings.retries or not held or type(held[0]) in SCALARS
 
     def _step(self, position: int, left: Any, right: Any, error: BaseException | None) -> Any:
         """One step, with attempts of its own."""
@@ -301,7 +301,7 @@ class _Fold:
         self._job.rest(0, None if cell is None else Fold(position, cell, self._base))
 
     def _checked(self, result: Any) -> Any:
-        if result.__class__ not in SCALARS and holds_graph(result):
+        if type(result) not in SCALARS and holds_graph(result):
             raise self._job.attempts.failure(0, not_combined(self._job.payload.name))
         return result
 
@@ -316,14 +316,14 @@ class _Fold:
             for value in self._column.iterate(start):
                 if left is _MISSING:
                     left = value
-                elif careful and left.__class__ not in SCALARS:
+                elif careful and type(left) not in SCALARS:
                     return position, None
                 else:
                     try:
                         left = function(left, value)
                     except BaseException as error:
                         return position, error
-                    if left.__class__ not in SCALARS:
+                    if type(left) not in SCALARS:
                         self._checked(left)
                 position += 1
         except ItemFailure:
@@ -417,7 +417,7 @@ class _Mapping:
                         log.add(0.0, item - first)  # they are expected to be quick
                         self.began = before
                         return item, error
-                    if value.__class__ in SCALARS:
+                    if type(value) in SCALARS:
                         data = dumps(value, _SCALAR_PROTOCOL)
                         length = len(data)
                         end = position + length

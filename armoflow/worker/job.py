@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from armoflow import config
+from armoflow.codec.bare import is_a, looked, set_traceback
 from armoflow.codec.envelope import Cell, Slot, SlotKind
 from armoflow.codec.failure import WHOLE, ErrorRecord
 from armoflow.codec.item_log import ItemState, Section
@@ -198,13 +199,13 @@ class Job:
     def keep_value(self, item: int, value: Any) -> None:
         """A function returned: make cells of it, or put it aside if it holds a graph."""
         lazy = sys.modules.get(_LAZY)
-        if lazy is not None and isinstance(value, lazy.Lazy):
+        if lazy is not None and issubclass(type(value), lazy.Lazy):
             self.keep_graph(item, value)
             return
         try:
             cells = self._cells(value)
         except BaseException as error:
-            if not holds_graph(value):
+            if not looked(lambda: holds_graph(value), False):
                 self.fail(item, self._refuse(item, error))
                 return
             self.keep_graph(item, value)
@@ -321,7 +322,8 @@ class Job:
     def _refuse(self, item: int, error: BaseException) -> ItemFailure:
         """What an item ends with whose value cannot be stored."""
         # Where armoflow found it does not matter.
-        told = unstorable(error, self.name(item)).with_traceback(None)
+        told = unstorable(error, self.name(item))
+        set_traceback(told, None)
         return self.attempts.failure(item, told)
 
     def _cells(self, value: Any) -> list[Cell]:
@@ -338,7 +340,7 @@ def _is_error(cell: Cell) -> TypeGuard[Slot]:
 
 def unstorable(error: BaseException, name: str) -> BaseException:
     """What is told of an item whose value cannot be stored."""
-    if not isinstance(error, SerializationError):
+    if not is_a(error, SerializationError):
         return error
     told = SerializationError(f"task {name!r} returned a value that cannot be stored: {error}")
     told.__cause__ = error.__cause__  # what the user's own code raised, if it was that

@@ -141,7 +141,7 @@ class ArgumentLoader:
         self._pickled: Pickled | None = None
         values = (*args, *kwargs.values()) if kwargs else args
         for value in values:
-            if value.__class__ not in SCALARS and value.__class__ not in LAZY:
+            if type(value) not in SCALARS and type(value) not in LAZY:
                 self._pickled = _owned(dumps((args, kwargs), self._refer))
                 break
 
@@ -150,7 +150,7 @@ class ArgumentLoader:
         loaded: dict[Any, Any] = {}
 
         def value_of(part: Any) -> Any:
-            if part.__class__ not in LAZY:
+            if type(part) not in LAZY:
                 return part
             key = part.node, part.output
             if key not in loaded:
@@ -173,7 +173,7 @@ class ArgumentLoader:
         return args, {name: value_of(part) for name, part in self._kwargs.items()}
 
     def _refer(self, value: Any) -> int | None:
-        if value.__class__ not in LAZY:
+        if type(value) not in LAZY:
             return None
         for number, reference in enumerate(self._references):
             if reference.node is value.node and reference.output == value.output:

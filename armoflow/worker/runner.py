@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from armoflow import config
 from armoflow.agent.effects import Effects, StagedFile
+from armoflow.codec.bare import is_a
 from armoflow.codec.bundle import PayloadReader
 from armoflow.codec.compatibility import check_versions
 from armoflow.codec.container import Buffer, size
@@ -176,13 +177,12 @@ class Runner:
         except Exception as error:
             for staged in effects.staged_files():
                 remove_file(staged.path)
-            if isinstance(error, TaskFailure):
+            if is_a(error, TaskFailure):
                 raise
-            if not isinstance(error, ItemFailure):
-                error = describe(error, task.task_id)
+            failure = error if is_a(error, ItemFailure) else describe(error, task.task_id)
             kept_in = task.task_id if task.folder is None else ""  # a cluster keeps 4 KiB of it
-            text = error.record.to_text(payload.key, kept_in)
-            raise TaskFailure(error.record.kind, text) from error
+            text = failure.record.to_text(payload.key, kept_in)
+            raise TaskFailure(failure.record.kind, text) from error
         return effects
 
     def _payload(self, task: EngineTask) -> Payload:

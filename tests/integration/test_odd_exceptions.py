@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import unittest.mock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +19,8 @@ import pytest
 
 from armoflow import Client, task
 from armoflow.codec.bare import cause_of
-from armoflow.errors import RemoteTraceback, SerializationError
+from armoflow.errors import RemoteTaskError, RemoteTraceback, SerializationError
+from armoflow.graph.arguments import contains_lazy, find_dependencies
 
 
 class Silent(Exception):
@@ -64,6 +66,39 @@ class Refused(Exception):
     code: int
 
 
+def leave(*_: Any) -> Any:
+    """What the code of the classes below does: nothing that runs it may end for that."""
+    raise SystemExit("looked at")
+
+
+def interrupt(*_: Any) -> Any:
+    """In a worker nobody presses Ctrl-C."""
+    raise KeyboardInterrupt("looked at")
+
+
+ENDING: dict[str, tuple[type[Exception], dict[str, Any]]] = {
+    **{
+        name: (Exception, {name: property(leave)})
+        for name in ("__notes__", "__dict__", "__class__", "exceptions", "__suppress_context__")
+    },
+    "attributes": (Exception, {"__getattribute__": leave}),
+    "length": (Exception, {"__len__": leave}),
+    "name": (NameError, {"name": property(leave)}),
+    "module": (ImportError, {"name": property(leave)}),
+    "place": (AttributeError, {"obj": property(leave)}),
+    "syntax": (SyntaxError, {"text": property(leave)}),
+    "text": (Exception, {"__str__": interrupt}),
+    "reduced": (Exception, {"__reduce_ex__": interrupt}),
+    "parts": (Exception, {"exceptions": (1, 2)}),
+}
+
+
+def ending(kind: str) -> Exception:
+    base, names = ENDING[kind]
+    odd: Any = type("Ending", (base,), dict(names))
+    return odd("bad")  # type: ignore[no-any-return]
+
+
 KINDS: dict[str, Callable[[], Exception]] = {
     "silent": lambda: Silent("bad"),
     "causeless": lambda: Causeless("bad"),
@@ -96,6 +131,61 @@ def caught(client: Client, asked: Any) -> BaseException:
     with pytest.raises(Exception) as raised:
         client.compute(asked)
     return raised.value
+
+
+@task
+def ends(kind: str) -> int:
+    raise ending(kind)
+
+
+@task
+def ends_in_the_middle(number: int, kind: str) -> int:
+    if number == 1:
+        raise ending(kind)
+    return number
+
+
+@task
+def tells_of_what_ends(kind: str) -> int:
+    raise ValueError("outer") from ending(kind)
+
+
+@task
+def returns_what_ends(kind: str, door: str) -> Any:
+    if door == "call":
+        return ends(kind)
+    if door == "cause":
+        return tells_of_what_ends(kind)
+    if door == "map":
+        return ends_in_the_middle.map(range(3), kind=kind).gather()
+    return same.map(range(3)).filter(ends_in_the_middle, kind=kind).gather()
+
+
+@task
+def same(value: Any) -> Any:
+    return value
+
+
+def is_told(error: BaseException) -> bool:
+    """As its own type, or by the name of that where it cannot be made again."""
+    name = type(error).__name__
+    return name == "Ending" or (name == "RemoteTaskError" and "Ending" in str(error))
+
+
+@pytest.mark.parametrize("kind", ENDING)
+def test_what_ends_whoever_looks_at_it_is_told_as_what_it_is(client: Client, kind: str) -> None:
+    in_map = ends_in_the_middle.map(range(3), kind=kind).gather()
+    for asked in (
+        *(ends(kind), in_map),
+        *(returns_what_ends(kind, door) for door in ("call", "map", "filter")),
+    ):
+        error = caught(client, asked)
+        cause = cause_of(error)
+        assert is_told(error)
+        assert isinstance(cause, RemoteTraceback)
+        assert cause.node.partition("[")[0] in ("ends", "ends_in_the_middle")
+    for asked in (tells_of_what_ends(kind), returns_what_ends(kind, "cause")):
+        assert type(caught(client, asked)) is ValueError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,6 +262,41 @@ def test_a_value_that_leaves_when_it_is_read(client: Client) -> None:
     error = caught(client, counts([value_of(LeavesWhenRead)]))
     assert isinstance(error, SerializationError)
     assert "'counts'" in str(error)
+
+
+def odd(name: str, base: type = object) -> Any:
+    """A value whose class, made where it is returned, ends whoever looks at it there."""
+    content = property(leave) if name == "__class__" else leave
+    return type("Odd", (base,), {name: content})()
+
+
+@task
+def odd_in_the_middle(number: int, name: str, base: type) -> Any:
+    return odd(name, base) if number == 1 else number
+
+
+@task
+def returns_odd(name: str, base: type) -> Any:
+    return odd_in_the_middle(1, name, base)
+
+
+@pytest.mark.parametrize("base", [object, list, dict, tuple])
+@pytest.mark.parametrize("name", ["__class__", "__getattribute__", "__iter__", "__reduce_ex__"])
+def test_a_value_that_leaves_when_it_is_looked_at(client: Client, name: str, base: type) -> None:
+    """It arrives, or its item has failed; others are what they are, and nothing hangs."""
+    items = odd_in_the_middle.map(range(3), name=name, base=base)
+    found = client.compute(items, return_exceptions=True, timeout=30)
+    assert [found[0], found[2]] == [0, 2]
+    (alone,) = client.compute([returns_odd(name, base)], return_exceptions=True, timeout=30)
+    for value in (found[1], alone):
+        kind = type(value)
+        assert kind.__name__ == "Odd" or issubclass(kind, (SerializationError, RemoteTaskError))
+
+
+def test_what_only_says_that_it_is_a_list_is_none() -> None:
+    mock = unittest.mock.Mock(spec=list)
+    assert find_dependencies([mock]) == []
+    assert not contains_lazy([mock])
 
 
 def test_an_iterator_that_leaves(client: Client) -> None:
