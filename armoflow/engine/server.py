@@ -22,6 +22,7 @@ from armoflow.engine.scheduler import Agent
 from armoflow.engine.services.call_log import CallLog
 from armoflow.engine.services.stream_socket import StreamSocket
 from armoflow.errors import OptionError
+from armoflow.system.disk_faults import located
 from armoflow.system.sockets import unix_target
 from armoflow.system.temporary import TemporaryDirectory
 from armoflow.worker.environment import worker_environment
@@ -282,7 +283,8 @@ class Server:
         try:
             self._late = LateCalls(self.address.path, serve)
         except OSError as error:
-            raise OptionError(f"cannot listen at {self.address.url}: {error.strerror}") from error
+            reason = located(error, self.address.path).strerror
+            raise OptionError(f"cannot listen at {self.address.url}: {reason}") from error
 
     def _bind(self, address: Address) -> None:
         """Have gRPC listen at an address."""

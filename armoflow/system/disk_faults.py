@@ -20,6 +20,9 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _IO_ERROR: Final = "disk I/O error"
 
+_LITTLE: Final = 1 << 20
+"""Bytes: with less free, what SQLite keeps beside a database may have no room."""
+
 _REMEDIES: Final = {
     errno.EFBIG: "raise that limit",
     errno.EMFILE: "raise that limit",
@@ -109,8 +112,11 @@ def _explain(error: BaseException, path: str | os.PathLike[str]) -> tuple[str, s
         return reason, open_limit(), remedy
     if "full" in reason or code in FULL:
         return reason, _free(path), "make room there"
-    if _IO_ERROR in reason and _largest_file() is not None:  # SQLite says no more
-        return reason, _size_limit(), _REMEDIES[errno.EFBIG]
+    if _IO_ERROR in reason:  # SQLite says no more
+        if _largest_file() is not None:
+            return reason, _size_limit(), _REMEDIES[errno.EFBIG]
+        if _is_nearly_full(path):
+            return reason, _free(path), "make room there"
     return reason, "", remedy
 
 
@@ -128,18 +134,29 @@ def _largest_file() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def _is_nearly_full(path: str | os.PathLike[str]) -> bool:
+    """Whether there may be too little room on the file system of a path."""
+    found = _file_system(path)
+    return found is not None and found.f_bavail * found.f_frsize < _LITTLE
+
+
 def _free(path: str | os.PathLike[str]) -> str:
-    """What is free on the file system of a path, which need not exist."""
-    place = Path(path).absolute()
-    for directory in (place, *place.parents):
-        try:
-            found = os.statvfs(directory)
-            break
-        except OSError:
-            continue
-    else:
+    """What is free on the file system of a path."""
+    found = _file_system(path)
+    if found is None:
         return "how much is free cannot be told"
     free = f"{found.f_bavail * found.f_frsize:,} bytes"
     if found.f_files:
         free += f" and {found.f_favail:,} files"
     return f"{free} free"
+
+
+def _file_system(path: str | os.PathLike[str]) -> os.statvfs_result | None:
+    """That of a path, which need not exist."""
+    place = Path(path).absolute()
+    for directory in (place, *place.parents):
+        try:
+            return os.statvfs(directory)
+        except OSError:
+            continue
+    return None

@@ -244,6 +244,16 @@ async def test_files_that_may_not_grow_are_waited_for(tmp_path: Path) -> None:
         await engine.admission.admit()
 
 
+def test_an_error_that_says_little_is_told_with_what_is_free(small_disk: SmallDisk) -> None:
+    """SQLite has no other word for want of room in what it keeps beside a database."""
+    error = sqlite3.OperationalError("disk I/O error")
+    path = small_disk.root / "journal.db"
+    assert describe(error, path) == f"cannot write {path}: disk I/O error"
+    small_disk.fill()
+    assert describe(error, path).endswith("make room there")
+    assert "disk I/O error (0 bytes and" in describe(error, path)
+
+
 @in_loop
 async def test_what_the_event_loop_could_not_write_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
