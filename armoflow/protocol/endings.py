@@ -17,7 +17,7 @@ from armoflow import config
 from armoflow.errors import EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.late import read_again
-from armoflow.protocol.portions import chunks
+from armoflow.protocol.portions import LIST_SIZE, chunks
 from armoflow.protocol.result_handle import Failure
 from armoflow.protocol.transport import EndedTasks, TaskState, TaskUnderWay
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
-
-LIST_SIZE = 500
-"""Ids in the filter of one List call."""
 
 DURATIONS_DEADLINE = 5.0
 """Seconds after which nobody waits any more to hear how long tasks ran."""

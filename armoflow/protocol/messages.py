@@ -7,6 +7,7 @@ from typing import Any
 
 from armonik.protogen.common import (
     objects_pb2,
+    result_status_pb2,
     results_common_pb2,
     results_filters_pb2,
     task_status_pb2,
@@ -17,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from armoflow.protocol.filter_fields import RESULTS, TASKS, Test, add_filters, sort_upwards
 from armoflow.protocol.frames import CACHED_PREFIX, KEPT_PREFIX, NAME_LIMIT, OUTPUT_PREFIX
+from armoflow.protocol.result_handle import ResultState
 from armoflow.protocol.submission import NAMESPACE, SERVICE, WireOptions
 from armoflow.protocol.transport import TaskState
 from armoflow.version import __version__
@@ -136,6 +138,13 @@ TASK_STATES = {
     task_status_pb2.TASK_STATUS_RETRIED: TaskState.REPEATED,
 }
 """Of the statuses of tasks that have not ended."""
+
+RESULT_STATES = {
+    result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
+    result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
+    result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
+}
+"""Of the statuses of results that have ended."""
 
 
 def count_tasks(session_id: str, partition: str) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LIST_SIZE = 500
+"""Ids in the filter of one List call."""
+
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     """The items in lists of at most ``size``."""

@@ -6,8 +6,8 @@ import asyncio
 import functools
 import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,7 +18,6 @@ from armonik.protogen.client import (
     tasks_service_pb2_grpc,
 )
 from armonik.protogen.common import (
-    events_common_pb2,
     result_status_pb2,
     results_common_pb2,
     sessions_common_pb2,
@@ -32,18 +31,20 @@ from armoflow.content import DataPart
 from armoflow.errors import DataLostError, EngineError
 from armoflow.protocol import messages
 from armoflow.protocol.caller import Caller
+from armoflow.protocol.deleting import FAULTS, Deletions
 from armoflow.protocol.ended_results import EndedResults
 from armoflow.protocol.endings import Endings
 from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import CONSTANT_PREFIX, LEASE, NAME_LIMIT, OUTPUT, TIDY
 from armoflow.protocol.item_logs import RepeatedItems
 from armoflow.protocol.openings import Openings
-from armoflow.protocol.portions import chunks, without_repetition
+from armoflow.protocol.portions import LIST_SIZE, chunks, without_repetition
 from armoflow.protocol.refusals import refusal
 from armoflow.protocol.remains import Remains
 from armoflow.protocol.repeat import repeat, unary
+from armoflow.protocol.result_events import ResultEvents
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
-from armoflow.protocol.rpc_errors import DONE_ALREADY, describe, is_ambiguous
+from armoflow.protocol.rpc_errors import DONE_ALREADY
 from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_sessions import StandardSharedSessions
 from armoflow.protocol.standard_submitter import StandardSubmitter
@@ -55,20 +56,6 @@ if TYPE_CHECKING:
     from armoflow.protocol.written_results import WrittenOutput
 
 logger = logging.getLogger(__name__)
-
-LIST_SIZE = 500
-"""Ids in the filter of one List call."""
-
-_STATES = {
-    result_status_pb2.RESULT_STATUS_COMPLETED: ResultState.COMPLETED,
-    result_status_pb2.RESULT_STATUS_ABORTED: ResultState.ABORTED,
-    result_status_pb2.RESULT_STATUS_DELETED: ResultState.DELETED,
-}
-_EOF = grpc.aio.EOF
-_FAULTS = ("UNKNOWN", "INTERNAL")
-"""What an engine says whose store could not delete: some fail at what is gone already."""
-
-_DELETED = result_status_pb2.RESULT_STATUS_DELETED
 
 
 class StandardTransport:
@@ -110,10 +97,8 @@ class StandardTransport:
         self._remains = Remains(self, self._results, self._tasks)
         self._ended_results = EndedResults(self, self._results)
         self._repeated = RepeatedItems(self, self._results)
-        self._events = events_service_pb2_grpc.EventsStub(channel)
-        self._begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._watched: dict[str, Any] = {}
-        self._unwatched: set[str] = set()
+        self._events = ResultEvents(self, events_service_pb2_grpc.EventsStub(channel))
+        self._deletions = Deletions(self, self._results)
         self.shared: SharedSessions = StandardSharedSessions(self, self._sessions, self._results)
         self.transfers = Transfers(self, self._results, another)
         self._submitter = StandardSubmitter(self, self._results, self._tasks, payloads)
@@ -156,7 +141,7 @@ class StandardTransport:
 
     def begun(self, session_id: str) -> None:
         """Tasks were submitted to a session: there is something to watch."""
-        self._begun[session_id].set()
+        self._events.begun(session_id)
 
     async def store(
         self, session_id: str, name: str, parts: Sequence[DataPart], *, lasting: bool = False
@@ -199,7 +184,7 @@ class StandardTransport:
         return {
             raw.result_id: (raw.opaque_id, raw.size)
             for raw in raws
-            if _STATES.get(raw.status) is ResultState.COMPLETED and raw.opaque_id
+            if messages.RESULT_STATES.get(raw.status) is ResultState.COMPLETED and raw.opaque_id
         }
 
     async def _import(self, session_id: str, items: Sequence[tuple[str, bytes]]) -> None:
@@ -217,44 +202,19 @@ class StandardTransport:
     async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
         prefixes = [OUTPUT] if self._output is None else [OUTPUT, WRITTEN_PREFIX]
-        request = events_common_pb2.EventSubscriptionRequest(
-            session_id=session_id,
-            results_filters=messages.named_filter(prefixes),
-            returned_events=[events_common_pb2.EVENTS_ENUM_RESULT_STATUS_UPDATE],
-        )
-        pause = 0.05
-        told = False
-        await self._begun[session_id].wait()
-        while True:
-            stream = self._watched[session_id] = self._events.GetEvents(request)
-            try:
-                yield ()  # no engine says when it has subscribed: headers come with the first event
-                while (message := await stream.read()) is not _EOF:
-                    pause = 0.05
-                    update = message.result_status_update
-                    state = _STATES.get(update.status)
-                    # Data is deleted when the client asks for it: no news.
-                    if state is not None and state is not ResultState.DELETED:
-                        self._ended(session_id)
-                        yield (ResultChange(update.result_id, state),)
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
-                    level = logging.INFO if is_ambiguous(error) else logging.WARNING
-                    logger.log(level, "the event stream ended: %s", describe(error))
-                elif not told:
-                    told = True
-                    self._unwatched.add(session_id)
-                    refused = self.refused(error, "watching", request)
-                    logger.warning("results are asked for again and again: %s", refused)
-            except asyncio.CancelledError:
-                # Cancelled is the stream, or who watches.
-                if self._watched.get(session_id) is stream:
-                    raise
-            finally:
-                stream.cancel()
-                self._watched.pop(session_id, None)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
+        async with aclosing(self._events.watch(session_id, prefixes)) as events:
+            async for changes in events:
+                if changes:
+                    self._ended(session_id)
+                yield changes
+
+    def watch_again(self, session_id: str) -> None:
+        """Changes were missed: subscribe anew."""
+        self._events.watch_again(session_id)
+
+    def _ended(self, session_id: str) -> None:
+        if self._output is not None:
+            self._output.news(session_id)
 
     def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
         """Have what is stored of what tasks write read and told, if it is stored."""
@@ -280,16 +240,6 @@ class StandardTransport:
         if self._output is not None:
             await self._output.catch_up(session_id)
 
-    def _ended(self, session_id: str) -> None:
-        if self._output is not None:
-            self._output.news(session_id)
-
-    def watch_again(self, session_id: str) -> None:
-        """Changes were missed: subscribe anew."""
-        stream = self._watched.pop(session_id, None)
-        if stream is not None:
-            stream.cancel()
-
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results; those that the engine does not know are gone."""
         unknown = dict.fromkeys(result_ids)
@@ -299,14 +249,14 @@ class StandardTransport:
             ended = await self._ended_results.rows(session_id, result_ids)
             raws = await self.list_results(session_id, result_ids) if ended is None else ended
         except EngineError as error:
-            if session_id not in self._unwatched or error.code != "PERMISSION_DENIED":
+            if session_id not in self._events.refused or error.code != "PERMISSION_DENIED":
                 raise
             text = f"what ends cannot be noticed, neither by events nor by lists: {error}"
             raise EngineError(text) from error
         for raw in raws:
             asked = raw.result_id in unknown
             unknown.pop(raw.result_id, None)
-            state = _STATES.get(raw.status)
+            state = messages.RESULT_STATES.get(raw.status)
             if state is not None and asked:
                 changes.append(ResultChange(raw.result_id, state, raw.size))
         if ended is not None:
@@ -360,44 +310,8 @@ class StandardTransport:
 
         What tasks with failed items were given stays all the same.
         """
-        await self._delete_all(session_id, await self._remains.going(session_id, result_ids))
-
-    async def _delete_all(self, session_id: str, result_ids: Sequence[str]) -> None:
-        failed = None
-        for ids in chunks(result_ids, LIST_SIZE):
-            failed = await self._try_to_delete(session_id, ids) or failed
-        if failed is not None:
-            raise failed
-
-    async def _try_to_delete(self, session_id: str, ids: Sequence[str]) -> EngineError | None:
-        """Delete; returns what a store says that failed: other data may go all the same."""
-        try:
-            await self._delete(session_id, ids)
-        except EngineError as error:
-            if error.code not in _FAULTS:
-                raise
-            return error
-        return None
-
-    async def _delete(self, session_id: str, result_ids: Sequence[str]) -> None:
-        def delete(ids: Sequence[str]) -> Any:
-            request = results_common_pb2.DeleteResultsDataRequest(
-                session_id=session_id, result_id=ids
-            )
-            method = self._results.DeleteResultsData
-            return self.call(method, request, "deleting data", faults=False)
-
-        try:
-            await delete(result_ids)
-        except EngineError as error:
-            if error.code not in _FAULTS:
-                raise
-            # Some stores fail at what is gone already, as a payload that its task's end deleted.
-            rows = await self.list_results(session_id, result_ids)
-            left = [row.result_id for row in rows if row.status != _DELETED]
-            if len(left) == len(result_ids):
-                raise
-            await delete(left)
+        going = await self._remains.going(session_id, result_ids)
+        await self._deletions.delete(session_id, going)
 
     async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
         """Cancel tasks that have not ended."""
@@ -428,9 +342,10 @@ class StandardTransport:
         await self._end(close, request, "closing a session")
         try:
             if not tidied:
-                await self._delete_all(session_id, await self._remains.unneeded(session_id))
+                unneeded = await self._remains.unneeded(session_id)
+                await self._deletions.delete(session_id, unneeded)
         except EngineError as error:
-            if error.code not in _FAULTS:
+            if error.code not in FAULTS:
                 raise
             logger.info("session %s has ended, with data that stays: %s", session_id, error)
         finally:

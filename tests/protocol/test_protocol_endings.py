@@ -20,7 +20,7 @@ from armoflow import config
 from armoflow.codec.payload import CodeReference, Operation, Payload
 from armoflow.codec.payload_layout import pack_payload
 from armoflow.errors import EngineError
-from armoflow.protocol import remains, standard
+from armoflow.protocol import deleting, remains
 from armoflow.protocol.result_handle import Failure
 from tests.protocol.fake_engine import FakeEngine, broken
 
@@ -304,14 +304,14 @@ def test_a_session_has_ended_though_its_store_fails_to_delete(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And what else there is goes: one batch keeps no other from it."""
-    monkeypatch.setattr(standard, "LIST_SIZE", 2)
+    monkeypatch.setattr(deleting, "LIST_SIZE", 2)
     engine = FakeEngine()
     for name in "abcd":
         store(engine, name, f"output/{name}")
-    deleting = iter([fault()])
+    faults = iter([fault()])
 
     def refuse(name: str) -> None:
-        error = next(deleting, None) if name == "DeleteResultsData" else None
+        error = next(faults, None) if name == "DeleteResultsData" else None
         if error is not None:
             raise error
 
