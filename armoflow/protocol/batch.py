@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from armoflow import config
@@ -20,9 +20,7 @@ from armoflow.codec.container import Buffer
 from armoflow.content import DataPart
 from armoflow.errors import (
     DataLostError,
-    EngineError,
     MalformedError,
-    SessionEndedError,
 )
 from armoflow.protocol.bundling import bundled, lay_out, results_of
 from armoflow.protocol.caller import Caller
@@ -30,7 +28,6 @@ from armoflow.protocol.engine_info import EngineInfo
 from armoflow.protocol.frames import (
     CONSTANT_PREFIX,
     NAME_LIMIT,
-    SESSION_ENDED,
     TAKEN_OVER,
     Kind,
 )
@@ -38,16 +35,14 @@ from armoflow.protocol.portions import chunks
 from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 from armoflow.protocol.settings import PayloadMode
 from armoflow.protocol.shared_files import map_file, remove_file, write_parts
-from armoflow.protocol.stream import RefusedError, Stream
+from armoflow.protocol.stream import RefusedError
 from armoflow.protocol.stream_sessions import StreamSessions, encode_options
+from armoflow.protocol.stream_watch import StreamWatch, read_change
 from armoflow.protocol.submission import InputsAbortedError, Note, Submission, WireOptions
 from armoflow.protocol.transport import EndedTasks, SharedSessions, TaskState, TaskUnderWay
 
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
-
-_STATES = {2: ResultState.COMPLETED, 3: ResultState.ABORTED, 4: ResultState.DELETED}
-"""By the API's number (result_status.proto)."""
 
 _IDS = 10_000
 """Ids in one frame that asks for results."""
@@ -84,12 +79,9 @@ class BatchTransport:
         self._joined = standard is None
         self._ids = map((_random_prefix() + "{:012x}").format, itertools.count(1))
         self._staging: str | None = None
-        self._listening = False
-        self._news: dict[str, asyncio.Queue[Sequence[ResultChange] | SessionEndedError]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._stream = Stream(
-            lambda: self._standard.channel, caller, self._changed, self._connected
-        )
+        self._watch = StreamWatch(lambda: self._standard.channel, caller)
+        self._stream = self._watch.stream
+        self._ask = self._watch.ask
         self._sessions = StreamSessions(self._stream)
 
     async def find_socket(self) -> bool:
@@ -302,25 +294,13 @@ class BatchTransport:
         """Opaque id and size of the data of completed results, by result id."""
         return await self._standard.located(session_id, result_ids)
 
-    async def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
+    def watch(self, session_id: str) -> AsyncGenerator[Sequence[ResultChange], None]:
         """Changes of outputs, for ever; an empty batch says: (re)connected, poll what is open."""
-        news: asyncio.Queue[Sequence[ResultChange] | SessionEndedError] = asyncio.Queue()
-        self._news[session_id] = news
-        try:
-            requests = [self._ask(Kind.WATCH, session_id), *self._listen(session_id)]
-            await asyncio.gather(*requests)
-            yield ()
-            while True:
-                changes = await news.get()
-                if isinstance(changes, SessionEndedError):
-                    raise changes
-                yield changes
-        finally:
-            del self._news[session_id]
+        return self._watch.watch(session_id)
 
     def listen(self, hear: Callable[[list[Any]], None], stored: int | None) -> None:
         """Have it told what the tasks of all sessions write, from the next session on."""
-        self._listening = True
+        self._watch.listening = True
         self._stream.heard = hear
 
     async def under_way(self, session_id: str) -> Sequence[TaskUnderWay]:
@@ -338,9 +318,6 @@ class BatchTransport:
     async def catch_up(self, session_id: str) -> None:
         """Nothing to do: it is told before the tasks' ends."""
 
-    def _listen(self, session_id: str) -> list[Coroutine[Any, Any, Any]]:
-        return [self._stream.request(Kind.LISTEN, session_id)] if self._listening else []
-
     def watch_again(self, session_id: str) -> None:
         """Nothing to do: the stream notices by itself when it is dead."""
 
@@ -348,7 +325,7 @@ class BatchTransport:
         """The final ones among these results."""
         changes: list[ResultChange] = []
         for ids in chunks(result_ids, _IDS):
-            changes.extend(map(_change, await self._stream.request(Kind.POLL, ids)))
+            changes.extend(map(read_change, await self._stream.request(Kind.POLL, ids)))
         return changes
 
     async def fetch(
@@ -417,8 +394,7 @@ class BatchTransport:
 
     async def close(self) -> None:
         """Close the connection."""
-        for task in self._tasks:
-            task.cancel()
+        self._watch.stop()
         await self._stream.close()
         if self._opened is not None:
             await self._opened.close()
@@ -437,57 +413,6 @@ class BatchTransport:
                 pass
         (content,) = await self._standard.fetch(session_id, [result_id])
         return content
-
-    def _changed(self, session_id: str, changes: list[Any]) -> None:
-        news = self._news.get(session_id)
-        if news is not None:
-            news.put_nowait([_change(change) for change in changes])
-
-    def _connected(self) -> None:
-        """After a reconnection the sessions are watched again, and what is open is polled."""
-        for session_id in self._news:
-            task = asyncio.create_task(self._watch_again(session_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _ask(self, kind: Kind, session_id: str, *arguments: Any) -> None:
-        """Make a request for a session; if the engine has ended that, who watches it is told, too.
-
-        Raises:
-            SessionEndedError: If it has.
-            EngineError: If the request is refused for another reason.
-        """
-        try:
-            await self._stream.request(kind, session_id, *arguments)
-        except RefusedError as error:
-            if error.code != SESSION_ENDED:
-                raise
-            ended = SessionEndedError(str(error), error.code, session_id)
-            news = self._news.get(session_id)
-            if news is not None:
-                news.put_nowait(ended)
-            raise ended from error
-
-    async def _watch_again(self, session_id: str) -> None:
-        try:
-            await asyncio.gather(self._ask(Kind.WATCH, session_id), *self._listen(session_id))
-        except EngineError:
-            return  # the session is gone; whoever polls it finds out, or was told
-        news = self._news.get(session_id)
-        if news is not None:
-            news.put_nowait(())
-
-
-def _change(change: Sequence[Any]) -> ResultChange:
-    result_id, status, size, data, failure, seconds = change
-    return ResultChange(
-        result_id,
-        _STATES[status],
-        size,
-        data,
-        Failure(*failure) if failure is not None else None,
-        seconds,
-    )
 
 
 def _random_prefix() -> str:
