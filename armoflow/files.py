@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import mmap
 import os
 import pickle
 import stat
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from armoflow import config
-from armoflow.content import PIECE, FileContent, FileSignature, view_pieces, write_new
-from armoflow.errors import DataLostError, SerializationError, shown
+from armoflow.content import FileContent, FileSignature, view_pieces, write_new
+from armoflow.errors import DataLostError, shown
+from armoflow.file_trees import (
+    Entries,
+    check_names,
+    digest_of,
+    entries_of,
+    fill_folder,
+    mapped,
+    save_copy,
+)
 from armoflow.system.arrivals import arrivals
-
-Entries: TypeAlias = list[tuple[tuple[str, ...], Any]]
-_OUTSIDE: Final = frozenset("/\\\0")
 
 
 class File(os.PathLike[str]):
@@ -45,7 +48,7 @@ class File(os.PathLike[str]):
 
     def __armoflow_key__(self) -> bytes:
         """A digest of what the file holds now."""
-        return _digest(Path(self.path))
+        return digest_of(Path(self.path))
 
     def __eq__(self, other: object) -> bool:
         return self.path == other.path if isinstance(other, File) else NotImplemented
@@ -249,18 +252,18 @@ class FileCopy(_Copy):
         target = Path(path)
         if target.is_dir():
             target /= self.name
-        _save(self._path, target)
+        save_copy(self._path, target)
         return target
 
     def __armoflow_key__(self) -> tuple[str, bytes]:
-        return self.name, _digest(self._path)
+        return self.name, digest_of(self._path)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         if self.nbytes < config.OUT_OF_BAND_LIMIT:
             return _file_arrives, (self.name, self._path.read_bytes(), self.executable)
         content = self.content()
-        mapped = pickle.PickleBuffer(_mapped(self._path))
-        return _file_arrives, (self.name, mapped, self.executable, content.digest)
+        data = pickle.PickleBuffer(mapped(self._path))
+        return _file_arrives, (self.name, data, self.executable, content.digest)
 
 
 class FolderCopy(_Copy):
@@ -274,23 +277,23 @@ class FolderCopy(_Copy):
         """
         target = Path(path)
         target.mkdir(parents=True)
-        for parts, found in _entries(self._path):
+        for parts, found in entries_of(self._path):
             to = target.joinpath(*parts)
             if found.is_dir():
                 to.mkdir()
             else:
-                _save(found, to)
+                save_copy(found, to)
         return target
 
     def __armoflow_key__(self) -> tuple[str, list[Any]]:
-        entries = _entries(self._path)
-        return self.name, [(part, None if at.is_dir() else _digest(at)) for part, at in entries]
+        entries = entries_of(self._path)
+        return self.name, [(part, None if at.is_dir() else digest_of(at)) for part, at in entries]
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         # Large files are files of their own, so that each is sent once; all others go together.
         told: list[tuple[tuple[str, ...], Any]] = []
         small: list[bytes] = []
-        for parts, at in _entries(self._path):
+        for parts, at in entries_of(self._path):
             if at.is_dir():
                 told.append((parts, None))
             elif (found := FileCopy(at)).nbytes >= config.SHARED_BUFFER_LIMIT:
@@ -302,60 +305,6 @@ class FolderCopy(_Copy):
         if len(joined) >= config.OUT_OF_BAND_LIMIT:
             joined = pickle.PickleBuffer(joined)
         return _folder_arrives, (self.name, told, joined)
-
-
-def _save(path: Path, target: Path) -> None:
-    """Copy what a file holds, and whether it may be run, to a file of the user's own."""
-    import shutil  # few processes ever handle files
-
-    shutil.copyfile(path, target)
-    if path.stat().st_mode & stat.S_IXUSR:
-        mode = target.stat().st_mode
-        target.chmod(mode | (mode & 0o444) >> 2)  # by whom it may be read
-
-
-def _entries(root: Path) -> list[tuple[tuple[str, ...], Path]]:
-    """What is in a folder, at any depth: folders before what is in them."""
-    found: list[Path] = []
-    _walk(root, found)
-    for path in found:
-        if not (path.is_file() or (path.is_dir() and not path.is_symlink())):
-            raise SerializationError(
-                f"{path} in {root} is neither a file nor a folder, nor a link to a file: take it "
-                "out of the folder to send it"
-            )
-    return [(path.relative_to(root).parts, path) for path in found]
-
-
-def _walk(folder: Path, found: list[Path]) -> None:
-    """List what is in a folder; one that cannot be listed is an error, not an empty one."""
-    for path in sorted(folder.iterdir()):
-        found.append(path)
-        if path.is_dir() and not path.is_symlink():
-            _walk(path, found)
-
-
-def _digest(path: Path) -> bytes:
-    """Of what a file holds, for a key."""
-    hasher = hashlib.blake2b(digest_size=32)
-    with path.open("rb") as opened:
-        while piece := opened.read(PIECE):
-            hasher.update(piece)
-    return hasher.digest()
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    """What a file holds, for a pickle: not read as a whole."""
-    try:
-        with path.open("rb") as opened:
-            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        if error.errno != errno.EMFILE:
-            raise
-        raise SerializationError(
-            f"{path} cannot be sent: too many files are open at once (ulimit -n); return fewer "
-            "large files from one task, or one archive of them"
-        ) from error
 
 
 def _file_arrives(
@@ -384,7 +333,7 @@ def receive_file(name: str, write: Callable[[str], object]) -> FileCopy:
     Raises:
         SerializationError: If the name would lead elsewhere.
     """
-    _check((name,))
+    check_names((name,))
     arrived = FileCopy(_place() / name)
     _remove_after(arrived)
     write(str(arrived))
@@ -393,57 +342,11 @@ def receive_file(name: str, write: Callable[[str], object]) -> FileCopy:
 
 def _folder_arrives(name: str, entries: Entries, joined: Any = b"") -> FolderCopy:
     """Called by pickles."""
-    _check((name,))
+    check_names((name,))
     arrived = FolderCopy(_place() / name)
     _remove_after(arrived)
     fill_folder(arrived._path, entries, joined, os.link)
     return arrived
-
-
-def fill_folder(
-    path: Path,
-    entries: Entries,
-    joined: Any,
-    place: Callable[[Any, Path], object],
-    *,
-    own: bool = False,
-) -> None:
-    """Make a folder of what has arrived.
-
-    Args:
-        path: Where nothing is yet.
-        entries: What is in it: the parts of a path, with None for a folder, size and kind of one of
-            the small files, or a large file.
-        joined: What all small files hold.
-        place: Has a large file at a path.
-        own: Its files are the user's: see :func:`armoflow.content.write_new`.
-
-    Raises:
-        SerializationError: If a name would lead elsewhere.
-    """
-    for parts, _ in entries:
-        _check(parts)
-    path.mkdir()
-    start = 0
-    with memoryview(joined) as view:
-        for parts, content in entries:
-            new = path.joinpath(*parts)
-            if content is None:
-                new.mkdir()
-            elif isinstance(content, tuple):
-                size, executable = content
-                pieces = view_pieces(view[start : start + size])
-                write_new(str(new), pieces, executable=executable, own=own)
-                start += size
-            else:
-                place(content, new)
-
-
-def _check(parts: tuple[str, ...]) -> None:
-    """Refuse names that would lead elsewhere."""
-    for part in parts:
-        if part in ("", ".", "..") or not _OUTSIDE.isdisjoint(part):
-            raise SerializationError(f"{'/'.join(parts)!r} is no name of a file that arrives")
 
 
 def _place() -> Path:

@@ -11,7 +11,6 @@ never travels, and each worker has one that importing the module makes.
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
 import reprlib
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import CodeShape, shape_of
+from armoflow.cache.class_parts import attributes_of, fields_of, is_own_class, is_own_function
 from armoflow.cache.key_parts import CodeParts, CodePiece
 from armoflow.cache.unloaded_modules import SourceText, source_digests
 from armoflow.cache.value_keys import described, make_walk, task_parts
@@ -29,27 +29,13 @@ from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest
 from armoflow.codec.ancestry import registered_with
 from armoflow.codec.modules import is_user_module
 from armoflow.codec.references import code_imports, content_of, is_dispatcher, names_and_texts
-from armoflow.codec.usage import METHODS, is_own, names_in, names_there
+from armoflow.codec.usage import is_own, names_in, names_there
 from armoflow.graph.base_task import BaseTask
 from armoflow.graph.task import MultiTask, Task
 from armoflow.system.packages import origin, package_of
 
 TOLD_BY_NAME = (types.ModuleType, types.FunctionType, type, types.BuiltinFunctionType, BaseTask)
 """What a global name may stand for that says itself what it is."""
-
-_DERIVED = frozenset(
-    {
-        *("__doc__", "__module__", "__qualname__", "__dict__", "__weakref__", "__annotations__"),
-        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
-        *("__dataclass_fields__", "__dataclass_params__", "__parameters__"),
-        *("__annotate__", "__annotate_func__", "__annotations_cache__", "__slotnames__"),
-        # Of pydantic: what it makes of the fields and methods, which count, names addresses.
-        *("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__"),
-        *("__pydantic_decorators__", "__pydantic_parent_namespace__", "__signature__"),
-        *("__pydantic_setattr_handlers__", "__pydantic_complete__"),
-    }
-)
-"""Attributes of classes that are told by others, or make no difference."""
 
 
 class CodeKey:
@@ -133,16 +119,6 @@ def foreign_function(function: types.FunctionType) -> RuleResult:
         )
     made_of = [function.__closure__, function.__defaults__, function.__kwdefaults__]
     return Parts("made", [head, *made_of, dict(vars(function))])
-
-
-def is_own_function(function: types.FunctionType) -> bool:
-    """Whether a function is the user's own: where it was written, not where its name says."""
-    return is_own(function.__globals__.get("__name__") or "")
-
-
-def is_own_class(cls: type) -> bool:
-    """Whether a class is the user's own."""
-    return isinstance(cls.__module__, str) and is_own(cls.__module__)
 
 
 class _CodeReader:
@@ -321,8 +297,8 @@ class _CodeReader:
     # --- classes ----------------------------------------------------------------------------------
 
     def _class(self, name: str, cls: type) -> None:
-        attributes = list(_attributes_of(cls))
-        parts = [type(cls), cls.__bases__, _fields_of(cls), attributes, registered_with(cls)]
+        attributes = list(attributes_of(cls))
+        parts = [type(cls), cls.__bases__, fields_of(cls), attributes, registered_with(cls)]
         self._said[name] = self._whole[name] = self._walk.digest(Parts("class", parts))
 
 
@@ -334,73 +310,3 @@ def _defined_in(module: types.ModuleType) -> Iterator[Any]:
     for _, value in sorted(vars(module).items()):
         if getattr(value, "__module__", None) == module.__name__ and callable(value):
             yield value
-
-
-def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
-    """What a class says itself, in an order that does not depend on where it stands in it."""
-    generated = issubclass(cls, enum.Enum)
-    if issubclass(cls, enum.Enum):
-        yield "members", [(name, member.value) for name, member in cls.__members__.items()]
-    for name, value in sorted(vars(cls).items()):
-        if name in _DERIVED or _is_derived(name, value):
-            continue
-        if generated and (not isinstance(value, METHODS) or not _is_users(value)):
-            continue
-        yield name, _unwrapped(value)
-
-
-def _is_derived(name: str, value: Any) -> bool:
-    """Whether a library wrote a method.
-
-    That is ``attrs``, from fields, which count, and from the seed of hashes; or ``typing``.
-    """
-    if name == "__subclasshook__":
-        return not _is_users(getattr(value, "__func__", value))
-    code = getattr(value, "__code__", None)
-    return code is not None and code.co_filename.startswith("<attrs generated")
-
-
-def _is_users(value: Any) -> bool:
-    return not isinstance(value, types.FunctionType) or is_own_function(value)
-
-
-def _unwrapped(value: Any) -> Any:
-    """What a descriptor is made of."""
-    if isinstance(value, (classmethod, staticmethod)):
-        return Parts(type(value).__name__, [value.__func__])
-    if isinstance(value, property):
-        return Parts("property", [value.fget, value.fset, value.fdel])
-    if isinstance(value, functools.cached_property):
-        return Parts("cached_property", [value.func])
-    if isinstance(value, functools.partialmethod):
-        return Parts("partialmethod", [value.func, value.args, value.keywords])
-    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-        return Parts("slot", [])
-    return value
-
-
-def _fields_of(cls: type) -> Any:
-    """Names of annotated attributes in their order, and what a dataclass says of each.
-
-    Their types count where an installed base or metaclass may read them.
-    """
-    annotations = _annotations_of(cls)
-    kinds: list[type] = [*cls.__mro__, *inspect.getmro(type(cls))]
-    read = any(package_of(kind.__module__) for kind in kinds if not is_own_class(kind))
-    names: Any = list(annotations.items()) if read else list(annotations)
-    fields = cls.__dict__.get("__dataclass_fields__", {})
-    said = [
-        (name, [getattr(field, part) for part in _FIELD_PARTS]) for name, field in fields.items()
-    ]
-    return [names, said, repr(cls.__dict__.get("__dataclass_params__"))]
-
-
-_FIELD_PARTS = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
-
-
-def _annotations_of(cls: type) -> dict[str, Any]:
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
-    return inspect.get_annotations(cls)

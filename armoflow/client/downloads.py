@@ -15,7 +15,8 @@ from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import Unpickler
 from armoflow.content import view_pieces, write_new
 from armoflow.errors import DataLostError, OptionError, SerializationError, shown
-from armoflow.files import Entries, FileCopy, FolderCopy, fill_folder
+from armoflow.file_trees import Entries, fill_folder
+from armoflow.files import FileCopy, FolderCopy
 
 
 class DownloadTarget(NamedTuple):

@@ -209,8 +209,8 @@ def test_what_was_put_is_read_once_for_many_calls(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    mapped = armoflow.files._mapped  # type: ignore[attr-defined]
-    monkeypatch.setattr("armoflow.files._mapped", lambda at: (read.append(at), mapped(at))[1])
+    mapped = armoflow.files.mapped  # type: ignore[attr-defined]
+    monkeypatch.setattr("armoflow.files.mapped", lambda at: (read.append(at), mapped(at))[1])
     data: Any = client.put(make(tmp_path)[2])
     assert [found[2] for found in client.compute([held(data), held(data)])] == [LARGE, LARGE]
     assert client.compute(held(data))[2] == LARGE
