@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from armoflow.cache.bytecode import CodeShape, shape_of
-from armoflow.cache.class_parts import attributes_of, fields_of, is_own_class, is_own_function
 from armoflow.cache.key_parts import CodeParts, CodePiece
+from armoflow.cache.own_classes import attributes_of, fields_of, is_own_class, is_own_function
 from armoflow.cache.unloaded_modules import SourceText, source_digests
 from armoflow.cache.value_keys import described, make_walk, task_parts
 from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest

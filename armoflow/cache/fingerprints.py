@@ -6,8 +6,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from armoflow.cache.class_parts import is_own_class, is_own_function
 from armoflow.cache.code import CodeKey, code_key, foreign_function
+from armoflow.cache.own_classes import is_own_class, is_own_function
 from armoflow.cache.value_keys import make_walk
 from armoflow.cache.walk import NoKey, RuleResult, atom_digest, is_atom, text_digest
 from armoflow.codec.modules import is_user_module

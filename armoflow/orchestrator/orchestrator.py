@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armoflow import config
 from armoflow.content import DataPart
@@ -30,7 +30,6 @@ from armoflow.orchestrator.constant import Constant
 from armoflow.orchestrator.durations import Durations
 from armoflow.orchestrator.fetch import Fetcher
 from armoflow.orchestrator.freeing import Freeing
-from armoflow.orchestrator.named.recorder import PlanRecorder
 from armoflow.orchestrator.named.second_runs import SecondRuns
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
@@ -49,6 +48,9 @@ from armoflow.protocol.result_handle import ResultChange
 from armoflow.protocol.submission import WireOptions
 from armoflow.protocol.transport import TaskState, Transport
 from armoflow.tracing import Labels
+
+if TYPE_CHECKING:
+    from armoflow.orchestrator.named.recorder import PlanRecorder  # few clients name their runs
 
 logger = logging.getLogger(__name__)
 
