@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from armoflow import config
-from armoflow.codec.clipping import clip
 from armoflow.errors import OptionError, shown
 from armoflow.foreign_options import FOREIGN_OPTIONS, nearest
 from armoflow.option_values import MOST
@@ -186,6 +185,8 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
         raise OptionError(f"replace=True is for a named {kind}: say name=..., or leave it out")
     fits = isinstance(name, str) and name.strip() and len(name) <= _RUN_NAME
     if not (fits and isinstance(name, str) and name.isprintable()):
+        from armoflow.codec.clipping import clip
+
         raise OptionError(
             f"name must be a text of 1 to {_RUN_NAME} printable characters, not "
             f"{clip(shown(name), _RUN_NAME)}"
