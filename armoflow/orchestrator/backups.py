@@ -15,13 +15,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from armoflow import config
 from armoflow.errors import ArmoflowError
+from armoflow.orchestrator.client_sessions import ClientSessions
+from armoflow.orchestrator.named.second_runs import SecondRuns
 from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.submit import Pipeline
+from armoflow.orchestrator.tracker import Tracker
 from armoflow.protocol.result_handle import ResultState
+from armoflow.protocol.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +209,68 @@ class Backups:
     def _copy_won(self, race: Race) -> None:
         if race.task.open_outputs:
             self._adopt(race)
+
+
+class ClientBackups:
+    """What one client does about stragglers; lives in the loop's thread.
+
+    Args:
+        transport: The way to the engine.
+        sessions: The client's sessions.
+        tracker: Told of what copies have made.
+        pipeline: Submits copies.
+        named: What may have one in a named run, and what these have made; None: it is none.
+        cancel: Cancels what has lost.
+        cancel_in_engine: Cancels what needs not run any more, and is not known to have ended.
+
+    Attributes:
+        stragglers: Finds them.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        sessions: ClientSessions,
+        tracker: Tracker,
+        pipeline: Pipeline,
+        *,
+        named: SecondRuns | None,
+        cancel: Callable[[PlannedTask], None],
+        cancel_in_engine: Callable[[Sequence[PlannedTask]], None],
+    ) -> None:
+        self._transport = transport
+        self._sessions = sessions
+        self._tracker = tracker
+        self._pipeline = pipeline
+        self._named = named
+        self._cancel_in_engine = cancel_in_engine
+        self.stragglers = Backups(self._running, self._submit, self._adopt, cancel)
+        if named is not None:
+            self.stragglers.may = named.may
+
+    async def made(self, aborted: Sequence[tuple[PlannedTask, Result]]) -> Mapping[Result, Result]:
+        """What second runs have made in the place of results of a named run that will not come."""
+        if self._named is None:
+            return {}
+        await self._sessions.open()  # which there is, unless the client was closed
+        return await self._named.made(aborted, self.stragglers.made_for)
+
+    async def _running(self) -> Sequence[str]:
+        """The ids of the session's tasks that run."""
+        return await self._transport.longest_running(await self._sessions.open())
+
+    def _submit(self, copy: PlannedTask) -> None:
+        if self._named is not None:
+            self._named.begin(copy)
+        self._pipeline.put_now(copy)
+
+    def _adopt(self, race: Race) -> None:
+        """The copy of a task has ended before it: its results are the task's."""
+        self._cancel_in_engine([race.task])
+        if self._named is not None:
+            return  # they are, once the engine says that the task will not make them
+        self._tracker.adopt(race.task, race.results)
+        self._pipeline.freed()
 
 
 def _key(task: PlannedTask) -> tuple[int, str]:

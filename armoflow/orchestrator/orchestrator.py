@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from armoflow.index import Index
 from armoflow.orchestrator import calls
 from armoflow.orchestrator.background import Background
 from armoflow.orchestrator.backlog import Backlog
-from armoflow.orchestrator.backups import Backups, Race
+from armoflow.orchestrator.backups import ClientBackups
 from armoflow.orchestrator.caching.cache import Cache
 from armoflow.orchestrator.caching.hits import CachedPlan
 from armoflow.orchestrator.calls import PlainCalls
@@ -33,7 +33,7 @@ from armoflow.orchestrator.freeing import Freeing
 from armoflow.orchestrator.named.second_runs import SecondRuns
 from armoflow.orchestrator.overview import Overview
 from armoflow.orchestrator.packs import ItemReceiver, ItemsTarget
-from armoflow.orchestrator.planned import PlannedTask, Result
+from armoflow.orchestrator.planned import PlannedTask
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.root_causes import RootCauses
@@ -92,7 +92,7 @@ class Orchestrator:
             backlog.ended(task)
             if task.original is None:
                 if task.backup:
-                    self._backups.ended(task)
+                    self._backups.stragglers.ended(task)
                 self.tally.ended(task)
 
         self.tracker = Tracker(self._durations.ended, ended)
@@ -122,6 +122,18 @@ class Orchestrator:
             session_ended=self._session_ended,
             whole=shared is not None,
         )
+        self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
+        self.second_runs = None if shared is None else SecondRuns()
+        self._backups = ClientBackups(
+            transport,
+            self._sessions,
+            self.tracker,
+            self.pipeline,
+            named=self.second_runs,
+            cancel=self._canceller.cancel_task,
+            cancel_in_engine=self._cancel_in_engine,
+        )
+        backlog.on_backup = self._backups.stragglers.begun
         self._watcher = Watching(
             transport,
             self.tracker,
@@ -138,9 +150,8 @@ class Orchestrator:
             start=self._background.start,
             abandon=self._abandon,
             freed=self._freed,
-            others=self._made_by_others,
+            others=self._backups.made,
         )
-        self._canceller = Canceller(self.tracker, self.pipeline, self._cancel_in_engine)
         self.fetcher = Fetcher(transport, self._sessions.open)
         batched = "batch" in info.extensions
         self.calls = PlainCalls(
@@ -152,8 +163,6 @@ class Orchestrator:
             look=lambda partition, told: self._background.start(self._look(partition, told)),
             watch=self.will_submit,
         )
-        self.second_runs = None if shared is None else SecondRuns()
-        self._backups = self._make_backups(backlog)
         self.stalls = Stalls(transport, self.tracker, self._open_session)
         self.overview = Overview(
             transport,
@@ -165,8 +174,13 @@ class Orchestrator:
         )
         self.cache: Cache | None = None
         for work in (
-            *(self.pipeline.run(), self._durations.run(), self._backups.run(), self.stalls.run()),
-            *(unsettled.run(), self._watcher.look(), self._watcher.look_after_silence()),
+            self.pipeline.run(),
+            self._durations.run(),
+            self._backups.stragglers.run(),
+            self.stalls.run(),
+            unsettled.run(),
+            self._watcher.look(),
+            self._watcher.look_after_silence(),
         ):
             self._background.start(work)
 
@@ -444,40 +458,6 @@ class Orchestrator:
 
     def _apply(self, changes: Sequence[ResultChange]) -> None:
         self._causes.find_soon(self.tracker.apply(changes))
-        self.pipeline.freed()
-
-    def _make_backups(self, backlog: Backlog) -> Backups:
-        cancel, named = self._canceller.cancel_task, self.second_runs
-        backups = Backups(self._running, self._submit_copy, self._adopt, cancel)
-        if named is not None:
-            backups.may = named.may
-        backlog.on_backup = backups.begun
-        return backups
-
-    def _submit_copy(self, copy: PlannedTask) -> None:
-        if self.second_runs is not None:
-            self.second_runs.begin(copy)
-        self.pipeline.put_now(copy)
-
-    async def _made_by_others(
-        self, aborted: Sequence[tuple[PlannedTask, Result]]
-    ) -> Mapping[Result, Result]:
-        """What second runs have made in the place of results of a named run that will not come."""
-        if self.second_runs is None:
-            return {}
-        await self._sessions.open()  # which there is, unless the client was closed
-        return await self.second_runs.made(aborted, self._backups.made_for)
-
-    async def _running(self) -> Sequence[str]:
-        """The ids of the session's tasks that run."""
-        return await self.transport.longest_running(await self._sessions.open())
-
-    def _adopt(self, race: Race) -> None:
-        """The copy of a task has ended before it: its results are the task's."""
-        self._cancel_in_engine([race.task])
-        if self.second_runs is not None:
-            return  # they are, once the engine says that the task will not make them
-        self.tracker.adopt(race.task, race.results)
         self.pipeline.freed()
 
     def _abandon(self, tasks: Sequence[PlannedTask]) -> None:
