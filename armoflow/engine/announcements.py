@@ -50,7 +50,7 @@ PART: Final = SLICE // 2
 
 
 @dataclass(slots=True)
-class Part:
+class AnnouncedPart:
     """Some of what a task has created, and some of its children; ``data`` by the results' ids."""
 
     created: list[NewResult] = field(default_factory=list)
@@ -141,7 +141,7 @@ class _Completion:
         self._journal = journal
         self._id = task_id
         self._effects = effects
-        self._parts: list[Part] = []
+        self._parts: list[AnnouncedPart] = []
         self._created = {created.id for created in effects.created}
         self._names: dict[str, str] = {}
         self._heirs: list[NewTask] = []
@@ -149,7 +149,7 @@ class _Completion:
         self._left = {**effects.data}
         self._failed_items = False
         self._own: dict[str, Stored] = {}
-        self._announced: list[Part] = []
+        self._announced: list[AnnouncedPart] = []
         task = self._task()
         self._acquired_at = None if task is None else task.acquired_at
         self._outputs = frozenset(() if task is None else task.outputs)
@@ -216,16 +216,16 @@ class _Completion:
             existing = self._engine.state.results
             commits.check_own(self._task_now(), self._left.keys(), (), existing)
 
-    def _part_of_results(self, created: Sequence[CreatedResult]) -> Part:
+    def _part_of_results(self, created: Sequence[CreatedResult]) -> AnnouncedPart:
         take = self._left.pop
         self._failed_items |= told_failures([result.name for result in created])
-        return Part(
+        return AnnouncedPart(
             [NewResult(result.id, result.name) for result in created],
             {result.id: result.id for result in created if take(result.id, None) is not None},
         )
 
-    def _part_of_children(self, children: Sequence[ChildTask]) -> Part:
-        part, new_id, names = Part(), self._engine.new_id, self._names
+    def _part_of_children(self, children: Sequence[ChildTask]) -> AnnouncedPart:
+        part, new_id, names = AnnouncedPart(), self._engine.new_id, self._names
         for child in children:
             payload_id = child.payload_id
             if payload_id.startswith(TEMPORARY) and payload_id not in names:
@@ -289,7 +289,7 @@ class _Completion:
             place += len(part.children)
         self._check_alive()
 
-    def _announcing(self, part: Part, place: int) -> Callable[[], Changes]:
+    def _announcing(self, part: AnnouncedPart, place: int) -> Callable[[], Changes]:
         def announce() -> Changes:
             self._check_alive()
             self._journal.note(ANNOUNCED, self._id)
