@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -155,8 +156,6 @@ def _file_system(path: str | os.PathLike[str]) -> os.statvfs_result | None:
     """That of a path, which need not exist."""
     place = Path(path).absolute()
     for directory in (place, *place.parents):
-        try:
+        with suppress(OSError):
             return os.statvfs(directory)
-        except OSError:
-            continue
     return None
