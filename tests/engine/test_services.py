@@ -698,7 +698,8 @@ def test_others_have_their_turn_while_a_long_page_is_shown() -> None:
     async def show() -> None:
         other = asyncio.create_task(take_turns())
         service = common.Service(cast("Any", None))
-        shown = await service._show(range(250), lambda number: turns.append("x") or number)
+        shown: list[int] = []
+        await service._show(shown, range(250), lambda number: turns.append("x") or number)
         assert shown == list(range(250))
         other.cancel()
 

@@ -188,3 +188,26 @@ def test_a_message_of_very_many_parts_is_refused_before_it_is_gone_through(
     error = refused(lambda: serving.channel.unary_unary(method)(message, timeout=60))
     assert error.code() in {Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED, Code.UNKNOWN}
     assert told in error.details()
+
+
+def test_very_many_results_are_created_by_one_call(serving: Serving, session: str) -> None:
+    """In slices, and shown in the order of the request."""
+    count = 2_500
+    stub, one = ResultsStub(serving.channel), results_common_pb2.CreateResultsRequest.ResultCreate
+    meta = results_common_pb2.CreateResultsMetaDataRequest.ResultCreate
+    names = [f"result {number}" for number in range(count)]
+    request = results_common_pb2.CreateResultsMetaDataRequest(
+        session_id=session, results=[meta(name=name) for name in names]
+    )
+    created = stub.CreateResultsMetaData(request).results
+    assert [result.name for result in created] == names
+    assert len({result.result_id for result in created}) == count
+    with_data = results_common_pb2.CreateResultsRequest(
+        session_id=session,
+        results=[one(name=name, data=name.encode()) for name in names],
+    )
+    created = stub.CreateResults(with_data).results
+    assert [result.name for result in created] == names
+    assert [result.size for result in created] == [len(name) for name in names]
+    last = ArmoniKResults(serving.channel).download_result_data(created[-1].result_id, session)
+    assert last == names[-1].encode()

@@ -33,14 +33,12 @@ class Service:
         """Wait until all that was applied so far is committed."""
         await self._engine.admission.promise(self._engine.committed())
 
-    async def _show(self, records: Sequence[T], convert: Callable[[T], Any]) -> list[Any]:
-        """The messages of a page of records, which may be as long as the caller wants."""
-        shown: list[Any] = []
+    async def _show(self, field: Any, records: Sequence[T], convert: Callable[[T], Any]) -> None:
+        """Show records, which may be as many as the caller wants, in a repeated field."""
         for start in range(0, len(records), SHOWN_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            shown += map(convert, records[start : start + SHOWN_AT_ONCE])
-        return shown
+            field.extend(map(convert, records[start : start + SHOWN_AT_ONCE]))
 
     async def _explain(self, refusal: StateError, tasks: Iterable[NewTask]) -> StateError:
         """The refusal of a submission, with inputs that were deleted told from unknown ones."""

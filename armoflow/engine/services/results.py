@@ -26,6 +26,7 @@ from armoflow.engine.records import (
 from armoflow.engine.services.common import Service
 from armoflow.engine.services.convert import result_to_message, set_seconds
 from armoflow.engine.services.filter_messages import parse_list
+from armoflow.engine.sweeper import SLICE
 from armoflow.engine.uploads import ObjectWriter, store_all
 from armoflow.protocol.filter_fields import RESULTS
 from armoflow.protocol.shapes import ListOf, Text, check_id
@@ -42,31 +43,22 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
         self._check_new(request)
-        # Names are few, and the message has one for each result.
-        new = [
-            NewResult(self._engine.new_id(), sys.intern(item.name), item.manual_deletion)
-            for item in request.results
-        ]
-        changes = self._engine.state.create_results(self._engine.now(), request.session_id, new)
-        results = await self._apply(changes, [result.id for result in new])
-        return messages.CreateResultsMetaDataResponse(results=results)
+        reply = messages.CreateResultsMetaDataResponse()
+        await self._create(request, [None] * len(request.results), reply.results)
+        return reply
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data."""
         self._check_new(request)
-        engine = self._engine
-        stored = await store_all(engine.objects, [item.data for item in request.results])
+        objects = self._engine.objects
+        stored = await store_all(objects, [item.data for item in request.results])
+        reply = messages.CreateResultsResponse()
         try:
-            new = [
-                NewResult(engine.new_id(), sys.intern(item.name), item.manual_deletion, data)
-                for item, data in zip(request.results, stored, strict=True)
-            ]
-            changes = engine.state.create_results(engine.now(), request.session_id, new)
+            await self._create(request, stored, reply.results)
         except BaseException:
-            engine.objects.delete([data.opaque_id for data in stored])
+            objects.delete([data.opaque_id for data in stored[len(reply.results) :]])
             raise
-        results = await self._apply(changes, [result.id for result in new])
-        return messages.CreateResultsResponse(results=results)
+        return reply
 
     async def GetResult(self, request: Any, context: Any) -> Any:
         """Read a result."""
@@ -79,12 +71,11 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         engine = self._engine
         filters, arguments = parse_list(request, RESULTS, strict=engine.options.strict)
         page = await engine.queries.results(filters, **arguments)
-        return messages.ListResultsResponse(
-            results=await self._show(page.items, result_to_message),
-            page=request.page,
-            page_size=request.page_size,
-            total=page.total,
+        reply = messages.ListResultsResponse(
+            page=request.page, page_size=request.page_size, total=page.total
         )
+        await self._show(reply.results, page.items, result_to_message)
+        return reply
 
     async def GetOwnerTaskId(self, request: Any, context: Any) -> Any:
         """Which tasks must produce these results; unknown results are left out.
@@ -95,14 +86,16 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         found = await self._engine.queries.read_results(list(request.result_id))
         strict = self._engine.options.strict
         pair = messages.GetOwnerTaskIdResponse.MapResultTask
-        return messages.GetOwnerTaskIdResponse(
-            session_id=request.session_id,
-            result_task=[
-                pair(result_id=result.name if strict else result.id, task_id=result.owner_task_id)
-                for result in map(found.get, dict.fromkeys(request.result_id))
-                if result is not None
-            ],
+        reply = messages.GetOwnerTaskIdResponse(session_id=request.session_id)
+        results = [found[key] for key in dict.fromkeys(request.result_id) if key in found]
+        await self._show(
+            reply.result_task,
+            results,
+            lambda result: pair(
+                result_id=result.name if strict else result.id, task_id=result.owner_task_id
+            ),
         )
+        return reply
 
     async def UploadResultData(self, requests: AsyncIterator[Any], context: Any) -> Any:
         """Store data chunk by chunk; the end completes the result and queues what waited for it."""
@@ -179,6 +172,29 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
     async def GetServiceConfiguration(self, request: Any, context: Any) -> Any:
         """The size that upload chunks should have."""
         return messages.ResultsServiceConfigurationResponse(data_chunk_max_size=CHUNK_BYTES)
+
+    async def _create(self, request: Any, stored: Sequence[Stored | None], shown: Any) -> None:
+        """Create the results of a request, very many in slices, and show them."""
+        engine = self._engine
+        state, new_id, count = engine.state, engine.new_id, len(request.results)
+
+        def create(places: Sequence[int]) -> Changes:
+            # Names are few, and the message has one for each result.
+            items = [request.results[place] for place in places]
+            data = stored[places[0] : places[-1] + 1] if places else ()
+            new = [
+                NewResult(new_id(), sys.intern(item.name), item.manual_deletion, one)
+                for item, one in zip(items, data, strict=True)
+            ]
+            changes = state.create_results(engine.now(), request.session_id, new)
+            shown.extend([result_to_message(changes.results[one.id]) for one in new])
+            return changes
+
+        if count <= SLICE:
+            await self._commit(create(range(count)))
+        else:
+            creating = engine.sweeper.in_slices(range(count), create, urgent=True)
+            await engine.admission.promise(creating)
 
     def _check_new(self, request: Any) -> None:
         """Refuse results that could not be kept, or shown again.

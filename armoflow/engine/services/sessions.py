@@ -61,12 +61,11 @@ class SessionsService(Service, SessionsServicer):  # type: ignore[misc]
         engine = self._engine
         filters, arguments = parse_list(request, SESSIONS, strict=engine.options.strict)
         page = await engine.queries.sessions(filters, **arguments)
-        return messages.ListSessionsResponse(
-            sessions=await self._show(page.items, session_to_message),
-            page=request.page,
-            page_size=request.page_size,
-            total=page.total,
+        reply = messages.ListSessionsResponse(
+            page=request.page, page_size=request.page_size, total=page.total
         )
+        await self._show(reply.sessions, page.items, session_to_message)
+        return reply
 
     async def CancelSession(self, request: Any, context: Any) -> Any:
         """Cancel a session and all that it has not finished."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from armoflow.engine.services.convert import (
     task_to_summary,
 )
 from armoflow.engine.services.filter_messages import parse_filters, parse_list
+from armoflow.engine.sweeper import SLICE
 from armoflow.protocol.filter_fields import TASKS
 
 
@@ -44,16 +46,19 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         check_count(request)
         if engine.options.strict:
             check_durations(request)
-        tasks = [
-            NewTask(
-                engine.new_id(),
-                creation.payload_id,
-                tuple(creation.data_dependencies),
-                tuple(creation.expected_output_keys),
-                optional_options(creation),
+        tasks: list[NewTask] = []
+        for creation in request.task_creations:
+            if tasks and len(tasks) % SLICE == 0:
+                await asyncio.sleep(0)  # others have their turn
+            tasks.append(
+                NewTask(
+                    engine.new_id(),
+                    creation.payload_id,
+                    tuple(creation.data_dependencies),
+                    tuple(creation.expected_output_keys),
+                    optional_options(creation),
+                )
             )
-            for creation in request.task_creations
-        ]
         try:
             changes = engine.state.submit_tasks(
                 engine.now(), request.session_id, optional_options(request), tasks
@@ -65,17 +70,18 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
             raise await self._explain(refusal, tasks) from None
         await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
-        return messages.SubmitTasksResponse(
-            task_infos=[
-                info(
-                    task_id=task.id,
-                    expected_output_ids=task.outputs,
-                    data_dependencies=task.dependencies,
-                    payload_id=task.payload_id,
-                )
-                for task in tasks
-            ]
+        reply = messages.SubmitTasksResponse()
+        await self._show(
+            reply.task_infos,
+            tasks,
+            lambda task: info(
+                task_id=task.id,
+                expected_output_ids=task.outputs,
+                data_dependencies=task.dependencies,
+                payload_id=task.payload_id,
+            ),
         )
+        return reply
 
     async def GetTask(self, request: Any, context: Any) -> Any:
         """Read a task."""
@@ -93,12 +99,11 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         engine = self._engine
         filters, arguments = parse_list(request, TASKS, strict=engine.options.strict)
         page = await engine.queries.tasks(filters, **arguments)
-        return messages.ListTasksResponse(
-            tasks=await self._show(page.items, task_to_summary),
-            page=request.page,
-            page_size=request.page_size,
-            total=page.total,
+        reply = messages.ListTasksResponse(
+            page=request.page, page_size=request.page_size, total=page.total
         )
+        await self._show(reply.tasks, page.items, task_to_summary)
+        return reply
 
     async def ListTasksDetailed(self, request: Any, context: Any) -> Any:
         """List tasks with all their lists."""
@@ -107,14 +112,13 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         page = await engine.queries.tasks(filters, **arguments)
         check_page(page.items)
         lineages = await engine.queries.read_lineages(page.items)
-        return messages.ListTasksDetailedResponse(
-            tasks=await self._show(
-                page.items, lambda task: task_to_detailed(task, lineages[task.id])
-            ),
-            page=request.page,
-            page_size=request.page_size,
-            total=page.total,
+        reply = messages.ListTasksDetailedResponse(
+            page=request.page, page_size=request.page_size, total=page.total
         )
+        await self._show(
+            reply.tasks, page.items, lambda task: task_to_detailed(task, lineages[task.id])
+        )
+        return reply
 
     async def CancelTasks(self, request: Any, context: Any) -> Any:
         """Cancel tasks that have not ended; unknown ones are left out of the reply.
@@ -137,20 +141,27 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
         await engine.admission.promise(
             engine.sweeper.in_slices(request.task_ids, cancel, urgent=True)
         )
-        shown = await self._show(await self._read(request.task_ids), task_to_summary)
-        for task in shown:
+
+        def show(task: TaskRecord) -> Any:
+            shown = task_to_summary(task)
             if task.id in begun:
-                task.status = int(TaskStatus.CANCELLING)
-        return messages.CancelTasksResponse(tasks=shown)
+                shown.status = int(TaskStatus.CANCELLING)
+            return shown
+
+        reply = messages.CancelTasksResponse()
+        await self._show(reply.tasks, await self._read(request.task_ids), show)
+        return reply
 
     async def GetResultIds(self, request: Any, context: Any) -> Any:
         """The expected outputs of tasks; unknown tasks are left out."""
         pair = messages.GetResultIdsResponse.MapTaskResult
         tasks = await self._read(request.task_id)
         await self._committed()
-        return messages.GetResultIdsResponse(
-            task_results=[pair(task_id=task.id, result_ids=task.outputs) for task in tasks]
+        reply = messages.GetResultIdsResponse()
+        await self._show(
+            reply.task_results, tasks, lambda task: pair(task_id=task.id, result_ids=task.outputs)
         )
+        return reply
 
     async def CountTasksByStatus(self, request: Any, context: Any) -> Any:
         """How many tasks there are of each status; statuses without any are left out."""
