@@ -1,4 +1,4 @@
-"""Takes in completions with very many children, others' calls in between.
+"""Takes in very many tasks at once, others' calls in between: children, and those of clients.
 
 What an execution has stored, created and submitted is prepared, stored and announced in parts (see
 :mod:`armoflow.engine.state.announcing`), each a turn of the event loop and a transaction of its
@@ -9,6 +9,7 @@ a restart removes those of a task whose success was not committed: it is run aga
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from armoflow.engine import commits
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
 from armoflow.engine.journal import Journal
-from armoflow.engine.loading import ANNOUNCED
+from armoflow.engine.loading import ANNOUNCED, OF_CLIENT
 from armoflow.engine.records import (
+    ApiOptions,
     Changes,
     NewResult,
     NewTask,
@@ -86,6 +88,7 @@ class Announcements:
         self._turn = asyncio.Lock()
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._entries = 0
+        self._submissions: set[asyncio.Task[None]] = set()
 
     def take_in(self, task_id: str, effects: Effects) -> asyncio.Task[None]:
         """Commit an execution that ended in success; done when it is committed, or will not be."""
@@ -94,6 +97,19 @@ class Announcements:
         self._under_way[task_id] = task
         task.add_done_callback(lambda _: self._done(task_id, effects))
         return task
+
+    async def submit(
+        self, session_id: str, options: ApiOptions | None, tasks: Sequence[NewTask]
+    ) -> None:
+        """Submit very many tasks of a client: all of them or, if some are refused, none.
+
+        Raises:
+            StateError: Why they are refused.
+        """
+        task = asyncio.create_task(self._submit(session_id, options, tasks))
+        self._submissions.add(task)
+        task.add_done_callback(self._submissions.discard)
+        await asyncio.shield(task)  # who asked may go: what was begun is brought to its end
 
     def under_way(self, task_id: str) -> Awaitable[None] | None:
         """Done when a task's completion is taken in; None if that is no large one."""
@@ -108,14 +124,50 @@ class Announcements:
     async def stop(self) -> None:
         """Leave what is under way: those tasks are run again after the next start."""
         under_way = {**self._under_way}
-        for task in under_way.values():
+        tasks = [*under_way.values(), *self._submissions]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*under_way.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         engine = self._engine
         for task_id in under_way:
             record = engine.state.tasks.get(task_id)
             if record is not None and record.status is TaskStatus.PROCESSING:
                 engine.apply(engine.state.release(engine.now(), task_id))
+
+    async def _submit(
+        self, session_id: str, options: ApiOptions | None, tasks: Sequence[NewTask]
+    ) -> None:
+        engine, state, now = self._engine, self._engine.state, self._engine.now
+        async with self._turn:
+            await engine.sweeper.all_started()  # a restart must tell those from these
+            claimed: set[str] = set()
+            for part in _some(tasks, PART):
+                state.check_client_part(session_id, options, part, claimed)
+                await asyncio.sleep(0)
+            announced: list[Sequence[NewTask]] = []
+            try:
+                for part in _some(tasks, PART):
+
+                    def announce(part: Sequence[NewTask] = part) -> Changes:
+                        self._journal.note(ANNOUNCED, f"{OF_CLIENT}{session_id}")
+                        return state.announce_client_part(now(), session_id, options, part)
+
+                    await engine.sweeper.step(announce)
+                    announced.append(part)
+            except StateError:
+                for part in announced:
+                    ids = [new.id for new in part]
+                    await engine.sweeper.step(functools.partial(self._withdraw, ids))
+                self._journal.note(ANNOUNCED, "")
+                raise
+            self._journal.note(ANNOUNCED, "")
+            payloads = [new.payload_id for new in tasks]
+            changes = state.start_client_tasks(session_id, [new.id for new in tasks], payloads)
+            await asyncio.shield(engine.apply(changes))
+
+    def _withdraw(self, task_ids: Sequence[str]) -> Changes:
+        engine = self._engine
+        return engine.state.withdraw(engine.now(), "", task_ids, ())
 
     def _done(self, task_id: str, effects: Effects) -> None:
         del self._under_way[task_id]

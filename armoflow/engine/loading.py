@@ -31,7 +31,10 @@ from armoflow.engine.task_counts import TaskCount
 _FAILED: Final = (TaskStatus.ERROR, TaskStatus.TIMEOUT, TaskStatus.CANCELLED)
 
 ANNOUNCED: Final = "announced"
-"""The entry of ``meta`` that names the task whose children are being announced."""
+"""The entry of ``meta`` that names the task whose children are being announced, or, after
+``OF_CLIENT``, the session to which a client submits very many tasks."""
+
+OF_CLIENT: Final = "session:"
 
 KNOWN_DELETED: Final = 200_000
 """Deleted results that are remembered, of all sessions together."""
@@ -212,18 +215,28 @@ def finish_deletions(connection: sqlite3.Connection) -> None:
 
 
 def drop_announced(connection: sqlite3.Connection) -> None:
-    """Remove what tasks had announced that had not ended well when the engine stopped."""
+    """Remove what was announced by a task, or a client, that had not come to its end."""
     row = connection.execute("SELECT value FROM meta WHERE name=?", (ANNOUNCED,)).fetchone()
     if row is None or not row[0]:
         return
     connection.execute("BEGIN IMMEDIATE")
     creating = int(TaskStatus.CREATING)
-    # Of those that it has taken back some have ended.
-    ended = int(TaskStatus.CANCELLED)
-    connection.execute(
-        "DELETE FROM tasks WHERE created_by=? AND status IN (?, ?)", (row[0], creating, ended)
-    )
-    connection.execute("DELETE FROM results WHERE created_by=?", (row[0],))
+    if row[0].startswith(OF_CLIENT):
+        session_id = row[0].removeprefix(OF_CLIENT)
+        wanted = "FROM tasks WHERE session_id=? AND created_by='' AND status=?"
+        connection.execute(
+            "UPDATE results SET owner_task_id='' WHERE session_id=? AND owner_task_id IN "
+            f"(SELECT id {wanted})",
+            (session_id, session_id, creating),
+        )
+        connection.execute(f"DELETE {wanted}", (session_id, creating))
+    else:
+        # Of those that it has taken back some have ended.
+        ended = int(TaskStatus.CANCELLED)
+        connection.execute(
+            "DELETE FROM tasks WHERE created_by=? AND status IN (?, ?)", (row[0], creating, ended)
+        )
+        connection.execute("DELETE FROM results WHERE created_by=?", (row[0],))
     connection.execute("UPDATE meta SET value='' WHERE name=?", (ANNOUNCED,))
     connection.execute("COMMIT")
 

@@ -137,6 +137,17 @@ class Sweeper:
                 raise self._broken
             await self._slice_done.wait()
 
+    async def all_started(self) -> None:
+        """Wait until no announced task is still to be started.
+
+        Raises:
+            EngineError: If the journal cannot be written any more.
+        """
+        while self._state.is_starting:
+            if self._broken is not None:
+                raise self._broken
+            await self._slice_done.wait()
+
     async def in_slices(
         self, records: Sequence[T], command: Callable[[Sequence[T]], Changes], *, urgent: bool
     ) -> None:

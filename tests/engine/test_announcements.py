@@ -10,17 +10,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from armonik.client import ArmoniKResults, ArmoniKSessions
+from armonik.protogen.client.tasks_service_pb2_grpc import TasksStub
+from armonik.protogen.common import tasks_common_pb2
 from engine_support import Running, in_loop
+from serving import serve, task_options
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects
 from armoflow.engine import announcements
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError
-from armoflow.engine.records import NewTask, ResultStatus, SessionStatus, TaskStatus
+from armoflow.engine.records import (
+    NewResult,
+    NewTask,
+    ResultStatus,
+    SessionStatus,
+    StateError,
+    TaskStatus,
+)
+from armoflow.engine.services import tasks as tasks_service
 
 CHILDREN = 40
+READY = (TaskStatus.SUBMITTED, TaskStatus.DISPATCHED)
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +42,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is taken in in parts begins with few, and the parts are small."""
     monkeypatch.setattr(announcements, "MANY", 20)
     monkeypatch.setattr(announcements, "PART", 10)
+    monkeypatch.setattr(tasks_service, "MANY", 20)
     yield
 
 
@@ -267,3 +282,145 @@ async def test_an_engine_that_stops_meanwhile_runs_the_task_again(tmp_path: Path
     async with Running(tmp_path) as running:
         assert running.take() == [task.id]  # unharmed: no try of it counts
         assert children_of(running, task) == []
+
+
+# --- what clients submit --------------------------------------------------------------------------
+
+
+def many_tasks(running: Running, count: int = CHILDREN) -> list[NewTask]:
+    """Tasks of a client, with one payload; the second half needs what the first half makes."""
+    engine, new_id = running.engine, running.engine.new_id
+    payload = new_id()
+    outputs = [new_id() for _ in range(count)]
+    results = [NewResult(payload, "payload", stored=engine.objects.put(b"code"))]
+    results += [NewResult(output, "output") for output in outputs]
+    engine.apply(engine.state.create_results(engine.now(), running.session, results))
+    half = count // 2
+    return [
+        NewTask(new_id(), payload, outputs[number - half : number - half + 1], (output,))
+        if number >= half
+        else NewTask(new_id(), payload, (), (output,))
+        for number, output in enumerate(outputs)
+    ]
+
+
+@in_loop
+async def test_a_clients_tasks_run_as_those_of_a_small_submission(tmp_path: Path) -> None:
+    async with Running(tmp_path, delete_payload=True) as running:
+        engine = running.engine
+        running.open_session()
+        before = running.submit()
+        tasks = many_tasks(running)
+        rows = []
+        engine._journal.on_begun = lambda batch: rows.append(len(batch.tasks))
+        await engine.announcements.submit(running.session, None, tasks)
+        after = running.submit()
+        await settled(running)
+        await engine.committed()
+        assert sum(count > 0 for count in rows) > CHILDREN // 10
+        taken = []
+        while some := running.take(7):
+            taken += some
+            owned = [(one, engine.state.tasks[one].outputs[0]) for one in some]
+            engine.complete([(one, Effects(data={output: b"done"})) for one, output in owned])
+            await engine.committed()
+        first = [one.id for one in tasks[: CHILDREN // 2]]
+        assert taken[: len(first) + 1] == [before.id, *first]
+        assert {*taken} == {before.id, after.id, *(one.id for one in tasks)}
+        outputs = await engine.read_results([one.outputs[0] for one in tasks])
+        assert {one.status for one in outputs.values()} == {ResultStatus.COMPLETED}
+        assert tasks[0].payload_id not in engine.state.results  # deleted with the last of them
+
+
+@in_loop
+async def test_of_a_submission_a_kill_leaves_all_or_nothing(tmp_path: Path) -> None:
+    copies: list[Path] = []
+    async with Running(tmp_path / "state") as running:
+        engine = running.engine
+        running.open_session()
+        await engine.announcements.submit(running.session, None, many_tasks(running))
+        tasks = many_tasks(running)
+        await engine.committed()
+        write = engine._journal._rows.write
+
+        def write_and_copy(connection: sqlite3.Connection, batch: Any) -> None:
+            write(connection, batch)
+            copies.append(tmp_path / f"copy-{len(copies)}")
+            shutil.copytree(tmp_path / "state", copies[-1])
+
+        engine._journal._rows.write = write_and_copy  # type: ignore[method-assign]
+        await engine.announcements.submit(running.session, None, tasks)
+        await settled(running)
+        engine._journal._rows.write = write  # type: ignore[method-assign]
+    seen = set()
+    for copy in copies:
+        async with Running(copy) as running:
+            state = running.engine.state
+            there = [one for one in tasks if one.id in state.tasks]
+            assert len(there) in (0, CHILDREN)
+            owners = [state.results[one.outputs[0]].owner_task_id for one in tasks]
+            assert owners == ([one.id for one in tasks] if there else [""] * CHILDREN)
+            ready = {task.id for task in state.tasks.values() if task.status in READY}
+            assert len(ready) == CHILDREN // 2 * (2 if there else 1)
+            assert {*running.take()} == ready
+            seen.add(bool(there))
+    assert seen == {True, False} and len(copies) > 3
+
+
+@pytest.mark.parametrize("what", ["an input", "an output twice", "a session that ends"])
+@in_loop
+async def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path, what: str) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        tasks = many_tasks(running)
+        outputs = [one.outputs[0] for one in tasks]
+        if what == "an input":
+            tasks[-1] = tasks[-1]._replace(dependencies=("nothing",))
+        elif what == "an output twice":
+            tasks[-1] = tasks[-1]._replace(outputs=tasks[0].outputs)
+        submitting = asyncio.ensure_future(
+            engine.announcements.submit(running.session, None, tasks)
+        )
+        if what == "a session that ends":
+            while not any(one.status is TaskStatus.CREATING for one in engine.state.tasks.values()):
+                await asyncio.sleep(0)
+            engine.apply(engine.state.stop_submission(engine.now(), running.session, True, False))
+        with pytest.raises(StateError) as caught:
+            await submitting
+        expected = {"an input": "nothing", "an output twice": "named twice"}
+        assert expected.get(what, "takes no more tasks") in str(caught.value)
+        await engine.committed()
+        assert running.take() == []
+        assert {engine.state.results[output].owner_task_id for output in outputs} == {""}
+        if what != "a session that ends":
+            # Corrected, it is taken.
+            again = many_tasks(running)
+            await engine.announcements.submit(running.session, None, again)
+            await settled(running)
+            assert len(running.take()) == CHILDREN // 2
+
+
+def test_a_call_submits_any_number_of_tasks(tmp_path: Path) -> None:
+    """Through the services: all are shown, and run."""
+    count = 60
+    with serve(tmp_path / "state", workers=0) as serving:
+        session = ArmoniKSessions(serving.channel).create_session(task_options())
+        results = ArmoniKResults(serving.channel)
+        names = [f"output {number}" for number in range(count)]
+        outputs = results.create_results_metadata(names, session)
+        payload = results.create_results({"payload": b"code"}, session)["payload"]
+        request = tasks_common_pb2.SubmitTasksRequest(session_id=session)
+        for name in names:
+            request.task_creations.add(
+                payload_id=payload.result_id, expected_output_keys=[outputs[name].result_id]
+            )
+        stub = TasksStub(serving.channel)
+        infos = stub.SubmitTasks(request).task_infos
+        assert [one.expected_output_ids[0] for one in infos] == [
+            outputs[name].result_id for name in names
+        ]
+        with pytest.raises(grpc.RpcError, match="to be produced by"):
+            stub.SubmitTasks(request)
+        listed = stub.ListTasks(tasks_common_pb2.ListTasksRequest(page_size=100))
+        assert {one.id for one in listed.tasks} == {one.task_id for one in infos}

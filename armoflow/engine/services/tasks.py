@@ -12,6 +12,7 @@ from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
 from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
+from armoflow.engine.announcements import MANY
 from armoflow.engine.lineage import check_page
 from armoflow.engine.records import (
     Changes,
@@ -59,16 +60,20 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
                     optional_options(creation),
                 )
             )
+        session_id, options = request.session_id, optional_options(request)
         try:
-            changes = engine.state.submit_tasks(
-                engine.now(), request.session_id, optional_options(request), tasks
-            )
+            if len(tasks) > MANY:
+                submitting = engine.announcements.submit(session_id, options, tasks)
+                await engine.admission.promise(submitting)
+            else:
+                changes = engine.state.submit_tasks(engine.now(), session_id, options, tasks)
         except StateError as refusal:
             if engine.options.strict and isinstance(refusal, RefusedInputsError):
                 outputs = [output for task in tasks for output in task.outputs]
                 await self._commit(engine.state.disown(engine.now(), outputs))
             raise await self._explain(refusal, tasks) from None
-        await self._commit(changes)
+        if len(tasks) <= MANY:
+            await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
         reply = messages.SubmitTasksResponse()
         await self._show(

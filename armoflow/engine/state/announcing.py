@@ -2,7 +2,8 @@
 
 What a task creates, and its children, come in slices while it still counts as running: the children
 are ``CREATING``, and nobody runs them. Then its success is one short command, and what follows, the
-children's start, comes in slices again. Until that command a restart removes all of it (see
+children's start, comes in slices again. What a client submits in great numbers comes in the same
+way. Until that command a restart removes all of it (see
 :func:`armoflow.engine.loading.drop_announced`): a task has all of its children, or none.
 """
 
@@ -28,7 +29,7 @@ from armoflow.engine.state.record_changes import (
     cancel_queued,
     set_owner,
 )
-from armoflow.engine.state.submission_checks import Checked
+from armoflow.engine.state.submission_checks import Checked, output_named_twice
 
 
 class Announcing(Completion):
@@ -114,6 +115,62 @@ class Announcing(Completion):
         )
         return changes
 
+    def check_client_part(
+        self,
+        session_id: str,
+        request_options: ApiOptions | None,
+        tasks: Sequence[NewTask],
+        claimed: set[str],
+    ) -> None:
+        """Refuse some of a client's tasks as their submission would; nothing changes.
+
+        Args:
+            session_id: Their session.
+            request_options: What holds for all of them.
+            tasks: Some of them.
+            claimed: The outputs of those before them; these ones' are added.
+
+        Raises:
+            StateError: Why they are refused.
+        """
+        self._check_client_tasks(self._session(session_id), request_options, tasks)
+        outputs = [output for new in tasks for output in new.outputs]
+        if not self.strict and not claimed.isdisjoint(outputs):
+            raise output_named_twice(min(claimed.intersection(outputs)))
+        claimed.update(outputs)
+
+    def announce_client_part(
+        self,
+        now: float,
+        session_id: str,
+        request_options: ApiOptions | None,
+        tasks: Sequence[NewTask],
+    ) -> Changes:
+        """Create some of a client's tasks, which nobody runs yet.
+
+        Raises:
+            StateError: If they are refused: what they need has changed.
+        """
+        session = self._session(session_id)
+        checked = self._check_client_tasks(session, request_options, tasks)
+        changes = Changes()
+        order = self._last + 1
+        self._last += len(checked)
+        self._create_tasks(
+            changes, now, session, checked, depth=1, created_by="", order=order, announced=True
+        )
+        return changes
+
+    def start_client_tasks(
+        self, session_id: str, task_ids: Iterable[str], payload_ids: Sequence[str]
+    ) -> Changes:
+        """All of a client's tasks are announced: from now on they are started, in slices."""
+        members = self._members.get(session_id)
+        if members is not None and not self.strict:
+            members.share_payloads(payload_ids)
+        self._starting.append(iter([*task_ids]))
+        return Changes()
+
     def reserve_places(self, count: int) -> int:
         """The first of so many places in the queue, in front of everything older."""
         self._front -= count
@@ -161,12 +218,17 @@ class Announcing(Completion):
     def withdraw(
         self, now: float, task_id: str, children: Iterable[str], results: Iterable[str]
     ) -> Changes:
-        """Take back what a task has announced: it has not ended well."""
+        """Take back what a task has announced, or a client, whose id is empty."""
         changes = Changes()
         for child_id in children:
             child = self.tasks.get(child_id)
-            if child is not None and child.status is CREATING:
-                cancel_queued(changes, now, child)
+            if child is None or child.status is not CREATING:
+                continue
+            cancel_queued(changes, now, child)
+            for output in child.outputs:
+                result = self.results.get(output)
+                if result is not None and result.owner_task_id == child_id:
+                    set_owner(changes, result, "")
         for result_id in results:
             result = self.results.get(result_id)
             if result is None or result.created_by != task_id or result.status is DELETED:

@@ -109,7 +109,8 @@ class SubmissionChecks(ResultCommands):
             claimed.update(output_ids)
             checked.append((new, option, inputs, outputs))
         if len(claimed) != outputs_named and parent is None and not self.strict:
-            raise _output_named_twice(tasks)
+            twice = first_duplicate(output for new in tasks for output in new.outputs)
+            raise output_named_twice(twice)
         self._check_task_ids(tasks)
         return checked
 
@@ -214,8 +215,8 @@ def _output_is_input(new: NewTask, output_id: str) -> StateError:
     )
 
 
-def _output_named_twice(tasks: Iterable[NewTask]) -> StateError:
-    twice = first_duplicate(output for new in tasks for output in new.outputs)
+def output_named_twice(twice: str | None) -> StateError:
+    """The refusal of tasks two of which would produce one result."""
     return StateError(
         "INVALID_ARGUMENT",
         f"expected output {twice} is named twice in one submission: one task produces a result",

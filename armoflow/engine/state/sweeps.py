@@ -55,6 +55,11 @@ class Sweeps(Propagation):
         """Whether commands have left something for :meth:`go_on`."""
         return bool(self._sweeps or self._orphans or self._waking or self._starting)
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether announced tasks are still to be started."""
+        return bool(self._starting)
+
     def is_sweeping(self, session_id: str) -> bool:
         """Whether a command on a whole session is not finished."""
         return session_id in self._sweeps
