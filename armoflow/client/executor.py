@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.waiting import check_timeout
@@ -69,7 +70,7 @@ class ClientExecutor(concurrent.futures.Executor):
             chunksize: How many calls share a task; 1 lets armoflow choose.
 
         Returns:
-            The values in order. What has not begun is cancelled when the iteration ends early.
+            The values in order. What has no value yet is cancelled when the iteration ends early.
 
         Raises:
             ValueError: If ``chunksize`` or ``timeout`` is none.
@@ -106,6 +107,15 @@ class ClientExecutor(concurrent.futures.Executor):
         if wait:
             concurrent.futures.wait(left)
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for what was submitted; Ctrl-C cancels it, as everywhere."""
+        self.shutdown(cancel_futures=isinstance(error, KeyboardInterrupt))
+
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -127,4 +137,4 @@ def _take(futures: list[Future[T]], timeout: float | None) -> T:
     try:
         return futures[-1].result(timeout)
     finally:
-        futures.pop()
+        futures.pop().cancel()  # where its value was not waited for

@@ -110,6 +110,20 @@ def test_what_has_not_ended_may_be_cancelled_at_its_end(client: Client) -> None:
     assert running.result() == 1
 
 
+def test_what_a_map_waited_for_is_cancelled_when_it_is_given_up(client: Client) -> None:
+    with client.executor() as executor:  # its end waits for what was submitted
+        values = executor.map(time.sleep, [0, 600], timeout=3.0)
+        with pytest.raises(TimeoutError):
+            list(values)
+
+
+def test_an_interrupt_cancels_what_was_submitted(client: Client) -> None:
+    with pytest.raises(KeyboardInterrupt), client.executor() as executor:
+        future = executor.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert future.cancelled()
+
+
 def test_what_executors_take_elsewhere_is_told() -> None:
     with Client(local=True) as client:
         for named, told in (
