@@ -150,8 +150,11 @@ class Child:
         self._recorder.begin(task.serial)
         self._agent.serial = task.serial
         self._agent.local = task.folder is None
+        surroundings = self._surroundings
+        assert surroundings is not None
         try:
-            effects = self._run_traced(task) if task.trace else self._runner.run(task)
+            run = self._run_traced if task.trace else self._runner.run
+            effects = surroundings.run(run, task)
         except TaskFailure as failure:
             now = monotonic_ns()
             message = [lane_frames.FAILED, task.serial, now - started, failure.kind, failure.text]
@@ -192,8 +195,7 @@ class Child:
         else:
             self._outbox.put(self._pack(message), started)
         self._recorder.end()
-        runner, surroundings = self._runner, self._surroundings
-        assert surroundings is not None
+        runner = self._runner
         due = runner.touched or (runner.given and now > surroundings.due)
         if due and not surroundings.restore(runner.name, now, thorough=runner.touched):
             self._outbox.flush()

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
+from armoflow.worker import library_settings
+from armoflow.worker.kernel_settings import kernel_settings, set_kernel_settings
 from armoflow.worker.library_functions import LibraryFunctions
 
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
@@ -282,17 +284,24 @@ def _path() -> str | None:
 
 
 def _share() -> tuple[Any, ...]:
-    """How much of the processors this process gets: its niceness, and which ones."""
+    """How much of the processors this process gets: its niceness, which ones, and by what rule."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux
-    return os.getpriority(os.PRIO_PROCESS, 0), affinity(0) if affinity is not None else None
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    return niceness, *((None, None) if affinity is None else (affinity(0), _rule()))
+
+
+def _rule() -> tuple[int, int]:
+    return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
 
 
 def _set_share(share: tuple[Any, ...]) -> None:
-    niceness, processors = share
+    niceness, processors, rule = share
     if os.getpriority(os.PRIO_PROCESS, 0) != niceness:
         os.setpriority(os.PRIO_PROCESS, 0, niceness)  # which an ordinary user may not lower
     if processors is not None:
         os.sched_setaffinity(0, processors)
+    if rule is not None and _rule() != rule:
+        os.sched_setscheduler(0, rule[0], os.sched_param(rule[1]))
 
 
 def _user() -> Any:
@@ -570,6 +579,7 @@ def all_items(owner: int) -> ProcessItems:
             Item(_start_method, _set_start_method),
             Item(_event_loops, _set_event_loops),
             _limits(owner),
+            Item(library_settings.logging_settings, library_settings.set_logging),
         ],
         seldom=[
             _loaded_modules(list(sys.modules)),
@@ -578,9 +588,14 @@ def all_items(owner: int) -> ProcessItems:
             Item(_monitors, _drop_monitors),
             Item(_share, _set_share),
             Item(_user, _set_user),
+            Item(library_settings.opener, library_settings.set_opener),
+            Item(library_settings.field_limit, library_settings.set_field_limit),
+            Item(library_settings.extensions, library_settings.set_extensions),
+            Item(library_settings.builtin_names, library_settings.set_builtin_names),
         ],
         rarely=[
             Item(functions.read, functions.write),
             Item(lambda: _adopted() >= _MOST_ADOPTED, _give_up),
+            Item(kernel_settings, set_kernel_settings),
         ],
     )

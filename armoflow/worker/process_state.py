@@ -9,17 +9,21 @@ the kernel are left out after a task whose code reaches nothing of the process (
 
 from __future__ import annotations
 
+import contextvars
 import io
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from armoflow.worker.lasting_hooks import LastingHooks
 from armoflow.worker.output import Output
 from armoflow.worker.process_items import STREAMS, Item, all_items
+
+T = TypeVar("T")
 
 _SELDOM_NANOSECONDS = 1_000_000
 """How often is looked at what it costs most to look at, at most."""
@@ -109,14 +113,27 @@ class ProcessState:
 
     def __init__(self, owner: int, output: Output) -> None:
         self._output = output
+        self._loads = False
+        self._hooks = LastingHooks(lambda: self._loads)
+        self._hooks.install()  # first: what stands there then is what others find
         self._groups = tuple(map(_ItemGroup, all_items(owner)))
         self._cheap, self._written, self._compared, self._seldom, self._rarely = self._groups
         self._fds = [os.dup(fd) for fd in range(3)]
         self._files = [_identity(fd) for fd in range(3)]
         self.due = self._looked = self._looked_closely = 0
         self._threads = set(threading.enumerate())
-        self._loads = False
+        self._variables: dict[contextvars.ContextVar[Any], Any] = {}
         self._watch_imports()
+
+    def run(self, function: Callable[[Any], T], argument: Any) -> T:
+        """Run a task: context variables that it sets are its own."""
+        try:
+            return contextvars.copy_context().run(function, argument)
+        finally:
+            if self._variables:  # but for those that imports have set
+                for variable, value in self._variables.items():
+                    variable.set(value)
+                self._variables.clear()
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -126,10 +143,14 @@ class ProcessState:
             return
         self._loads = True
         before = [group.read() for group in self._groups]
+        variables = contextvars.copy_context()
         try:
             yield
         finally:
             self._loads = False
+            for variable, value in contextvars.copy_context().items():
+                if variables.get(variable, self) is not value:
+                    self._variables[variable] = value
             for group, values in zip(self._groups, before, strict=True):
                 group.follow(values)
 
@@ -177,6 +198,7 @@ class ProcessState:
         return True
 
     def _restore_all(self, now: int) -> None:
+        self._hooks.drop()
         self._written.write()
         if self._compared.restore() or now - self._looked > _SELDOM_NANOSECONDS:
             self._looked = now

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import _signal
 import asyncio
+import builtins
+import codecs
 import contextlib
+import contextvars
 import copyreg
 import decimal
 import faulthandler
@@ -225,6 +228,114 @@ def test_the_next_task_finds_more_as_it_was(single: Up) -> None:
         assert client.compute(task(look_at_more)()) == before
 
 
+MOST: contextvars.ContextVar[int] = contextvars.ContextVar("MOST")
+
+
+def change_what_modules_keep() -> None:
+    import csv
+    import urllib.request
+
+    logging.basicConfig(level=1)
+    logging.captureWarnings(True)
+    logging.setLoggerClass(type("Own", (logging.Logger,), {}))
+    logging.setLogRecordFactory(lambda *_, **__: None)  # type: ignore[arg-type, return-value]
+    logging.addLevelName(logging.INFO, "told")
+    logging.raiseExceptions, logging.lastResort = False, None
+    codecs.register(lambda name: codecs.lookup("utf-8") if name == "own" else None)
+    codecs.register_error("replace", lambda error: ("x", error.end))
+    b"".decode("own")
+    urllib.request.install_opener(urllib.request.build_opener())
+    csv.field_size_limit(5)
+    copyreg.add_extension("own", "name", 77_777)  # type: ignore[arg-type]
+    vars(builtins)["own"] = 1
+    MOST.set(1)
+    time.sleep(0.002)  # what costs more to look at is looked at every millisecond
+
+
+def look_at_what_modules_keep() -> dict[str, Any]:
+    import csv
+    import urllib.request
+
+    root = logging.root
+    try:
+        found = str(codecs.lookup("own"))
+    except LookupError:
+        found = ""
+    return {
+        "root": [len(root.handlers), root.level, root.disabled],
+        "logging": [
+            logging.getLoggerClass().__name__,
+            logging.getLogRecordFactory().__name__,
+            *(logging.getLevelName(logging.INFO), logging.getLevelName("FATAL")),
+            *(logging.raiseExceptions, logging.lastResort is None),
+        ],
+        "warnings": warnings.showwarning.__module__,
+        "codec": found,
+        "errors": b"\xff".decode("ascii", "replace"),
+        "opener": vars(urllib.request)["_opener"],
+        "field": csv.field_size_limit(),
+        "extensions": len(copyreg._extension_registry),  # type: ignore[attr-defined]
+        "builtins": "own" in vars(builtins),
+        "variable": MOST.get(None),
+    }
+
+
+def test_what_modules_keep_is_put_back(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(look_at_what_modules_keep)())
+        client.compute(task(change_what_modules_keep)())
+        assert client.compute(task(look_at_what_modules_keep)()) == before
+
+
+def kernel(change: bool = False) -> list[Any]:
+    """Whether it ends with what started it, adopts what its tasks start, and is the first to go."""
+    import ctypes
+
+    prctl, number = ctypes.CDLL(None).prctl, ctypes.c_int()
+    if change:
+        prctl(1, 0, 0, 0, 0)
+        prctl(36, 0, 0, 0, 0)
+        Path("/proc/self/oom_score_adj").write_text("900")
+        time.sleep(0.006)
+    found: list[Any] = [Path("/proc/self/oom_score_adj").read_text()]
+    for get in (2, 37):
+        prctl(get, ctypes.byref(number), 0, 0, 0)
+        found.append(number.value)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has prctl")
+def test_what_the_kernel_keeps_is_put_back(single: Up) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(kernel)())
+        assert client.compute(task(kernel)(change=True)) != before
+        assert client.compute(task(kernel)()) == before
+
+
+def keep_no_privileges() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+    time.sleep(0.006)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda: sys.addaudithook(lambda *_: None), id="audit"),
+        pytest.param(lambda: os.register_at_fork(before=list), id="fork"),
+        pytest.param(keep_no_privileges, id="privileges"),
+    ],
+)
+def test_a_process_that_keeps_something_for_good_is_replaced(
+    single: Up, change: Callable[[], None]
+) -> None:
+    with Client(single.endpoint, batch_size=1, fuse=False) as client:
+        before = client.compute(task(os.getpid)())
+        client.compute(task(change, name="change")())
+        assert client.compute(task(os.getpid)()) != before
+
+
 def patch_library() -> None:
     import json
     import pickle
@@ -404,8 +515,12 @@ def test_what_a_module_of_the_users_sets_when_it_is_imported_stays(
 
 
 SETS_ALL_FOR_GOOD = """
-import decimal, locale, multiprocessing, os, signal, sys
+import contextvars, decimal, locale, logging, multiprocessing, os, signal, sys
 
+VARIABLE = contextvars.ContextVar("VARIABLE")
+VARIABLE.set("set")
+logging.root.setLevel(5)
+sys.addaudithook(lambda *_: None)
 os.environ["FOR_GOOD"] = "1"
 sys.path.append("/for/good")
 sys.setrecursionlimit(3000)
@@ -422,6 +537,7 @@ def seen():
         *(os.environ.get("FOR_GOOD"), "/for/good" in sys.path, sys.getrecursionlimit()),
         *(str(decimal.Decimal(1) / 3), locale.setlocale(locale.LC_ALL), umask),
         *(multiprocessing.get_start_method(), signal.getsignal(signal.SIGUSR1).name),
+        *(VARIABLE.get(None), logging.root.level),
     ]
 """
 
@@ -447,7 +563,9 @@ def test_what_a_module_sets_that_a_task_imports_stays(single: Up, tmp_path: Path
 
     with Client(single.endpoint, batch_size=1, fuse=False) as client:
         before = client.compute(task(others)())
+        process = client.compute(task(os.getpid)())
         told = [client.compute(task(seen)()) for _ in range(3)]
+        assert client.compute(task(os.getpid)()) == process
         assert client.compute(task(others)()) == before
     third = "0." + 50 * "3"
-    assert told == 3 * [["1", True, 3000, third, "C.UTF-8", 0o27, "spawn", "SIG_IGN"]]
+    assert told == 3 * [["1", True, 3000, third, "C.UTF-8", 0o27, "spawn", "SIG_IGN", "set", 5]]
