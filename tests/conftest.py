@@ -19,6 +19,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 from armoflow.protocol.resolve import VARIABLES
+from tests.integration.engines import Up, up
 from tests.processes import running
 
 # A cluster that the shell names is not for tests: they start engines of their own.
@@ -169,7 +170,7 @@ def _keep_test_modules() -> Iterator[None]:
                 setattr(before[parent], child, module)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Starts ``armoflow up`` with the arguments given, and gives its endpoint.
 
@@ -185,6 +186,24 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             return endpoints[arguments]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def engine_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Up]]:
+    """The engine with these arguments that tests share: to start one costs more than most tests.
+
+    Whoever ends it, lists what others have left or counts what it does starts one with ``up``.
+    """
+    engines: dict[tuple[str, ...], Up] = {}
+    with contextlib.ExitStack() as stack:
+
+        def started(*arguments: str) -> Up:
+            if arguments not in engines:
+                directory = tmp_path_factory.mktemp("shared")
+                engines[arguments] = stack.enter_context(up(directory, *arguments))
+            return engines[arguments]
+
+        yield started
 
 
 class SmallDisk:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from armoflow.protocol.resolve import VARIABLES
 from tests.connection.certificates import Authority, Identity
 from tests.connection.nginx import Ingress, ingress
-from tests.integration.engines import STOCK, Up, up
+from tests.integration.engines import STOCK, Up
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,8 @@ def submitter(authority: Authority) -> Identity:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("engine"), *STOCK) as started:
-        yield started
+def engine(engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*STOCK)
 
 
 @pytest.fixture(scope="session")

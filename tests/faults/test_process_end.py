@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.scripts import PATIENCE, Place
 from tests.faults.test_signals import sessions_under_way
-from tests.integration.engines import EMBEDDED, STOCK, Up, up
+from tests.integration.engines import EMBEDDED, STOCK, Up
 
 
 @pytest.fixture
@@ -19,11 +19,8 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture(scope="module", params=[EMBEDDED, STOCK], ids=["embedded", "stock"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("engine"), *request.param) as started:
-        yield started
+def engine(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*request.param)
 
 
 def output_of(place: Place, code: str, *arguments: str) -> tuple[str, str]:

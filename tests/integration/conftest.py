@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,7 +14,7 @@ from armoflow import Client
 from tests.connection.nginx import up_behind_mtls
 from tests.integration.apart import Apart, apart
 from tests.integration.box import NoBox
-from tests.integration.engines import EMBEDDED, STOCK, Up, up
+from tests.integration.engines import EMBEDDED, STOCK, Up
 
 ENGINES = os.environ.get("ENGINES", "embedded stock").split()
 
@@ -35,15 +35,15 @@ def _is_local_again(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    engine_with: Callable[..., Up],
 ) -> Iterator[Up]:
-    directory = tmp_path_factory.mktemp(request.param)
     if request.param == "mtls":
-        with up_behind_mtls(directory) as started:
+        with up_behind_mtls(tmp_path_factory.mktemp(request.param)) as started:
             yield started
         return
-    with up(directory, *(EMBEDDED if request.param == "embedded" else STOCK)) as started:
-        yield started
+    yield engine_with(*(EMBEDDED if request.param == "embedded" else STOCK))
 
 
 @pytest.fixture(scope="session")
@@ -63,17 +63,12 @@ def client(engine: Up) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module", params=["local", "embedded", "stock"])
-def anywhere(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
+def anywhere(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Iterator[Client]:
     """A client of each kind: the debug mode, the embedded engine, one like a stock cluster."""
     if request.param == "local":
         with Client(local=True) as here:
             yield here
         return
-    arguments = EMBEDDED if request.param == "embedded" else STOCK
-    with (
-        up(tmp_path_factory.mktemp(request.param), *arguments) as engine,
-        Client(engine.endpoint, workers=2) as connected,
-    ):
+    engine = engine_with(*(EMBEDDED if request.param == "embedded" else STOCK))
+    with Client(engine.endpoint, workers=2) as connected:
         yield connected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from armoflow import Client, config, task
 from armoflow.errors import OptionError
 from armoflow.options import TaskOptions
-from tests.integration.engines import STOCK, Up, up
+from tests.integration.engines import EMBEDDED, STOCK, Up
 from tests.integration.gates import Log, note
 from tests.integration.test_freeing import COMPLETED, Ledger
 
@@ -27,12 +27,8 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", params=["embedded", "stock"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Up]:
-    arguments = ("--workers", "2") if request.param == "embedded" else (*STOCK, "--workers", "2")
-    with up(tmp_path_factory.mktemp(request.param), *arguments) as started:
-        yield started
+def engine(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*(EMBEDDED if request.param == "embedded" else STOCK))
 
 
 @pytest.fixture(params=[True, False])

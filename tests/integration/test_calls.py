@@ -12,7 +12,7 @@ import pytest
 
 from armoflow import Client, options, task
 from armoflow.errors import SignatureError
-from tests.integration.engines import STOCK, Up, up
+from tests.integration.engines import STOCK, Up
 
 PATIENCE = 60.0
 COUNT = 300
@@ -68,9 +68,8 @@ door = pytest.mark.parametrize("by", DOORS.values(), ids=DOORS)
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("engine"), *STOCK) as started:
-        yield started
+def stock(engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*STOCK)
 
 
 @pytest.fixture(scope="module", params=["embedded", "stock"])

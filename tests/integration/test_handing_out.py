@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,8 @@ def slow_at_last(number: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("stock"), *STOCK) as started:
-        yield started
+def stock(engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*STOCK)
 
 
 def mapped(client: Client) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,7 +11,7 @@ from armoflow import Client, task
 from armoflow.orchestrator import sizes
 from armoflow.orchestrator.pack_sizes import CLUSTER_PACKING
 from armoflow.orchestrator.sizes import PILOT, UNMEASURED_BATCH, AdaptiveSizer
-from tests.integration.engines import STOCK, Up, up
+from tests.integration.engines import STOCK, Up
 
 NO_EXTENSIONS = ("--workers", "2", "--no-extensions")
 
@@ -28,11 +28,8 @@ def dawdle(number: int) -> int:
 
 
 @pytest.fixture(scope="module", params=[NO_EXTENSIONS, STOCK], ids=["processes", "agents"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Up]:
-    with up(tmp_path_factory.mktemp("engine"), *request.param) as started:
-        yield started
+def engine(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Up:
+    return engine_with(*request.param)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from armoflow import Client, task
-from tests.integration.engines import EMBEDDED, STOCK, up
+from tests.integration.engines import EMBEDDED, STOCK, Up
 
 PAUSE = 0.05
 LONG = 300.0
@@ -42,15 +42,9 @@ DOORS = {
 
 
 @pytest.fixture(scope="module", params=DOORS)
-def door(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
+def door(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Iterator[Client]:
     arguments, extensions = DOORS[request.param]
-    directory = tmp_path_factory.mktemp("engine")
-    with (
-        up(directory, *arguments) as engine,
-        Client(engine.endpoint, workers=2, extensions=extensions) as client,
-    ):
+    with Client(engine_with(*arguments).endpoint, workers=2, extensions=extensions) as client:
         yield client
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from armoflow import Client, config, task
-from tests.integration.engines import Up, up
+from tests.integration.engines import Up
 
 MODES = ["auto", "delayed", "eager", "inline"]
 MIB = 1024 * 1024
@@ -26,12 +26,8 @@ def measure(data: bytes, *others: bytes) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module", params=[(), ("--delete-payload",)], ids=["keeps", "deletes"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Up]:
-    arguments = ("--workers", "2", *request.param)
-    with up(tmp_path_factory.mktemp("engine"), *arguments) as started:
-        yield started
+def engine(request: pytest.FixtureRequest, engine_with: Callable[..., Up]) -> Up:
+    return engine_with("--workers", "2", *request.param)
 
 
 @pytest.fixture(params=[*MODES, "extension"])
