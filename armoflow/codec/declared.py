@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ast
 import enum
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, NoneType
 from typing import Any, NamedTuple, TypeAlias
 
-from armoflow.codec.modules import ModuleSource, absolute_name
+from armoflow.codec.modules import READ_MODULES, ModuleSource, absolute_name
 from armoflow.codec.syntax import compile_expression, parse
 
 
@@ -67,10 +68,11 @@ class Declared:
     def attributes_of(self, path: str) -> list[str]:
         """The names that a class has by its definition."""
         if self._attributes is None:
-            self._attributes = {}
+            attributes: dict[str, list[str]] = {}
             for name in self.names:
                 owner, _, attribute = name.rpartition(".")
-                self._attributes.setdefault(owner, []).append(attribute)
+                attributes.setdefault(owner, []).append(attribute)
+            self._attributes = attributes  # whole, whoever else looks at it
         return self._attributes.get(path, [])
 
     def has(self, code: CodeType) -> bool:
@@ -121,6 +123,12 @@ class Declared:
             elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 for inner in _blocks(statement):
                     self._read(inner, prefix, package)
+
+
+@functools.lru_cache(READ_MODULES)
+def declared_in(name: str, source: ModuleSource, *, exact: bool) -> Declared:
+    """The declarations of a module, which are the same for all clients of this process."""
+    return Declared(name, source, exact=exact)
 
 
 def same(value: Any, other: Any) -> bool:

@@ -36,7 +36,7 @@ from armoflow.codec.ancestry import (
     is_found,
     registered_with,
 )
-from armoflow.codec.declared import Declaration, Declared, DeclaredKind, same
+from armoflow.codec.declared import Declaration, Declared, DeclaredKind, declared_in, same
 from armoflow.codec.generated import GENERATED, has_other_defaults
 from armoflow.codec.modules import DELETED, ModuleBundle, ModuleSource
 from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
@@ -276,7 +276,7 @@ class LiveState:
         if known is None or known[0] != source:
             loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
             exact = type(loader) is SourceFileLoader
-            known = self._declared[name] = source, Declared(name, source, exact=exact)
+            known = self._declared[name] = source, declared_in(name, source, exact=exact)
         return known[1]
 
     def _pickle(self, binding: Binding) -> bytes | None:

@@ -46,6 +46,10 @@ DELETED = b""
 """Stands in a bundle for what a name stands for that its module's source has, and it has not."""
 
 
+READ_MODULES = 512
+"""So many sources are read once for all clients of a process."""
+
+
 class ModuleSource(NamedTuple):
     """A module as it travels; ``text`` is None for a namespace package."""
 
@@ -206,6 +210,7 @@ def _read(name: str, found: _FoundModule) -> ModuleSource | None:
     if _is_namespace(found):
         return ModuleSource(None, str(_absolute((found.locations or [""])[0])), True)
     path = str(_absolute(found.origin or ""))
+    is_package = found.locations is not None
     get_source = getattr(found.loader, "get_source", None)
     text: str | None = None
     try:
@@ -215,13 +220,13 @@ def _read(name: str, found: _FoundModule) -> ModuleSource | None:
             with tokenize.open(path) as file:
                 text = file.read()
         if name in sys.modules:
-            parse(text)
+            _imports_in(text, _package_of(name, is_package))
     except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
         return None  # it cannot be imported either: whoever imports it is told why
-    return ModuleSource(text, path, found.locations is not None)
+    return ModuleSource(text, path, is_package)
 
 
-def imports_of(name: str, source: ModuleSource) -> set[str]:
+def imports_of(name: str, source: ModuleSource) -> frozenset[str]:
     r"""Names that may be modules, imported anywhere in a module's source.
 
     Example:
@@ -230,12 +235,19 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
         ['a', 'a.b', 'c.d']
     """
     try:
-        tree = parse(source.text or "")
+        return _imports_in(source.text or "", _package_of(name, source.is_package))
     except (SyntaxError, ValueError):
-        return set()
-    package = name if source.is_package else name.rpartition(".")[0]
+        return frozenset()
+
+
+def _package_of(name: str, is_package: bool) -> str:
+    return name if is_package else name.rpartition(".")[0]
+
+
+@functools.lru_cache(READ_MODULES)
+def _imports_in(text: str, package: str) -> frozenset[str]:
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(parse(text)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -245,7 +257,7 @@ def imports_of(name: str, source: ModuleSource) -> set[str]:
                 found.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call):
             found.update(_dynamic_import(node, package))
-    return found
+    return frozenset(found)
 
 
 def _dynamic_import(call: ast.Call, package: str) -> Iterator[str]:
