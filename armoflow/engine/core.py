@@ -412,7 +412,7 @@ class Engine:
             self._journal = Journal(
                 connection, self.options.durability, self._committed, self._fail, self._on_fault
             )
-            self.state.on_break = self._journal.abandon
+            self.state.on_break = self.scheduler.on_break = self._journal.abandon
             room = Room(self.options.state_directory, self.options.room, path)
             self.admission = Admission(self._journal, room)
             self.creation_order = CreationOrder(connection, self._journal, self.clock)

@@ -59,6 +59,7 @@ class Scheduler:
     Attributes:
         devices: Which of them which task has.
         queue_type: What keeps the ready tasks of one partition and priority in order.
+        on_break: Called when memory ends while tasks are taken.
     """
 
     queue_type: type[Rounds] = Rounds
@@ -87,6 +88,7 @@ class Scheduler:
         self._agents: dict[str, list[Agent]] = {name: [] for name in partition_ids}
         self._queues: dict[str, dict[int, Rounds]] = {name: {} for name in self._agents}
         self._idle: asyncio.Event | None = None
+        self.on_break: Callable[[MemoryError], object] = _ignore
 
     async def drain(self, seconds: float) -> None:
         """Hand out nothing any more, and wait for what runs, for so many seconds.
@@ -155,6 +157,15 @@ class Scheduler:
         Returns:
             The tasks; fewer, or none, if no more are ready.
         """
+        try:
+            return self._take(partition_id, count, agent, owner, start=start)
+        except MemoryError as error:  # what had left its queue is nowhere
+            self.on_break(error)
+            raise
+
+    def _take(
+        self, partition_id: str, count: int, agent: Agent, owner: str, *, start: bool
+    ) -> list[TaskRecord]:
         if self._idle is not None:
             return []
         if self._is_behind():
@@ -285,3 +296,7 @@ class Scheduler:
         if cancelled:
             self._end(cancelled)
         return tasks, skipped
+
+
+def _ignore(_: MemoryError) -> None:
+    """Nobody listens."""

@@ -20,6 +20,7 @@ from serving import serve, task_options
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects
 from armoflow.engine import announcements
+from armoflow.engine.checking import check_state
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
 from armoflow.engine.faults import StorageError
@@ -149,6 +150,7 @@ async def test_what_a_kill_leaves_is_all_of_it_or_nothing(tmp_path: Path) -> Non
     seen = set()
     partial = 0
     for copy in copies:
+        assert check_state(copy).problems == []
         with contextlib.closing(sqlite3.connect(copy / "journal.db")) as journal:
             rows = journal.execute("SELECT count(*) FROM tasks WHERE created_by<>''").fetchone()
             partial += 0 < rows[0] < CHILDREN
@@ -169,6 +171,35 @@ async def test_what_a_kill_leaves_is_all_of_it_or_nothing(tmp_path: Path) -> Non
         assert stored == 1 + (1 + CHILDREN // 2 if ended else 0)
         await engine.stop()
     assert seen == {True, False} and partial > 3
+
+
+@in_loop
+async def test_a_kill_while_children_are_taken_back_leaves_none(tmp_path: Path) -> None:
+    copies: list[Path] = []
+    async with Running(tmp_path / "state") as running:
+        engine = running.engine
+        task = await begin(running)
+        done = engine.complete([(task.id, many_children(running, task))])
+        await in_parts(running, 15)
+        write = engine._journal._rows.write
+
+        def write_and_copy(connection: sqlite3.Connection, batch: Any) -> None:
+            write(connection, batch)
+            copies.append(tmp_path / f"copy-{len(copies)}")
+            shutil.copytree(tmp_path / "state", copies[-1])
+
+        engine._journal._rows.write = write_and_copy  # type: ignore[method-assign]
+        engine.apply(engine.state.cancel_tasks(engine.now(), [task.id]))
+        await done
+        engine._journal._rows.write = write  # type: ignore[method-assign]
+    assert len(copies) > 2
+    for copy in copies:
+        assert check_state(copy).problems == []
+        async with Running(copy) as running:
+            assert running.take() == []
+            state = running.engine.state
+            assert not any(one.depth > 1 for one in state.tasks.values())
+            assert not any(one.created_by == task.id for one in state.results.values())
 
 
 @in_loop

@@ -17,14 +17,14 @@ from serving import serve
 
 from armoflow import Client, task
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects
-from armoflow.engine import commits, core
+from armoflow.engine import commits, core, rounds, scheduler
 from armoflow.engine.agents.lane import LaneAgent
 from armoflow.engine.records import FINAL, NewTask, ResultStatus, StateError, TaskStatus
 from armoflow.engine.state import State, committing
 from armoflow.errors import EngineError
 
 STATE = str(Path(committing.__file__).parent)
-PLACES = (core.__file__, commits.__file__)
+PLACES = (core.__file__, commits.__file__, rounds.__file__, scheduler.__file__)
 SEEDS = 100
 
 
@@ -123,7 +123,7 @@ async def play(running: Running, ending: Ending, dice: random.Random) -> None:
 @in_loop
 async def test_no_outcome_is_lost_wherever_memory_ends(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    ending = Ending(dice.randrange(1, 5_000))
+    ending = Ending(dice.randrange(1, 6_000))
     outputs: list[str] = []
     async with Running(tmp_path) as running:
         engine = running.engine
