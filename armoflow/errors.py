@@ -192,6 +192,10 @@ class ClientClosedError(ArmoflowError, RuntimeError):
     """The client was closed."""
 
 
+class ThreadLimitError(ArmoflowError, RuntimeError):
+    """No thread can be started: memory, or the number of processes, is at its limit."""
+
+
 # --- waiting ------------------------------------------------------------------------------------
 
 if sys.version_info >= (3, 11):

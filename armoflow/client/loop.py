@@ -9,10 +9,12 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from armoflow.client.waiting import wait_for_future
-from armoflow.errors import ClientClosedError
+from armoflow.errors import ClientClosedError, ThreadLimitError
+from armoflow.system.new_threads import start_thread
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +30,11 @@ class LoopThread:
     def __init__(self) -> None:
         self.loop = _new_loop()
         self.process = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="armoflow-client", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(self._run, "armoflow-client", "talk to an engine")
+        except ThreadLimitError:
+            self.loop.close()
+            raise
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for its result."""
@@ -140,10 +145,8 @@ class CallbackThread:
             if not closed:
                 self._waiting.put(callback)
                 if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name="armoflow-callbacks", daemon=True
-                    )
-                    self._thread.start()
+                    with suppress(ThreadLimitError):  # the next callback tries again
+                        self._thread = start_thread(self._run, "armoflow-callbacks", "call back")
         if closed:
             _call(callback)
 

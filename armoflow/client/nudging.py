@@ -17,6 +17,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from armoflow.errors import ThreadLimitError
+from armoflow.system.new_threads import start_thread
+
 PAUSE = 0.05
 """Seconds in which the main thread usually comes to a signal."""
 
@@ -43,8 +46,12 @@ class Nudge:
             signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
             self._close()
             raise RuntimeError("another library is told of signals already")
-        self._thread = threading.Thread(target=self._run, name="armoflow-signals", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(self._run, "armoflow-signals", "hear of signals")
+        except ThreadLimitError:
+            self._take_back()
+            self._close()
+            raise
 
     def stop(self) -> None:
         """Interrupt nobody any more; in the main thread."""

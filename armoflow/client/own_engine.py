@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from armoflow.errors import EngineError
+from armoflow.system.new_threads import start_thread
 
 START_TIMEOUT = 60.0
 """Seconds that an engine may take to serve; loaded machines are slow to start Python."""
@@ -56,10 +58,8 @@ class OwnEngine(ABC):
         Args:
             lost: Called, in another thread, when it has died once too often.
         """
-        self._watcher = threading.Thread(
-            target=self._watch, args=(lost,), name="armoflow-engine-watch", daemon=True
-        )
-        self._watcher.start()
+        watch = functools.partial(self._watch, lost)
+        self._watcher = start_thread(watch, "armoflow-engine-watch", "watch an engine")
 
     def stop(self) -> None:
         """Let go of it, whereupon it ends if it is nobody else's; may be called again."""

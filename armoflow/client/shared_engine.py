@@ -15,7 +15,6 @@ import os
 import selectors
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from armoflow.engine.directory import prepare_directory
 from armoflow.errors import EngineError
 from armoflow.system.interpreter import interpreter_identity, python_command
 from armoflow.system.meeting import connect, listen, meeting, shared_endpoint
+from armoflow.system.new_threads import start_thread
 from armoflow.system.sockets import unix_path
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class SharedEngine(OwnEngine):
                 start_new_session=True,
             )
         # It may live longer than this client, or end before this process does.
-        threading.Thread(target=process.wait, name="armoflow-engine-end", daemon=True).start()
+        start_thread(process.wait, "armoflow-engine-end", "wait for an engine's end")
         return connection
 
     def _command(self, clients: int) -> list[str]:

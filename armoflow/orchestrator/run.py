@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from armoflow.codec.traces import drop_own_frames
-from armoflow.errors import ArmoflowError, ClientClosedError
+from armoflow.errors import ArmoflowError, ClientClosedError, ThreadLimitError
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.packs import ItemsTarget
@@ -19,6 +18,7 @@ from armoflow.orchestrator.planning.planner import Planner
 from armoflow.orchestrator.queue import Entry
 from armoflow.orchestrator.targets import WaitingTarget
 from armoflow.protocol.submission import labelled
+from armoflow.system.new_threads import start_thread
 from armoflow.tracing import Labels
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,10 @@ class Run:
     def start(self, inline: int | None) -> None:
         """Start planning; see :meth:`Orchestrator.run`."""
         if inline == 0 or not self._plan(inline):
-            threading.Thread(target=self._plan, name="armoflow-plan", daemon=True).start()
+            try:
+                start_thread(self._plan, "armoflow-plan", "plan a graph")
+            except ThreadLimitError as error:
+                self._give_up(error)
 
     def stop(self) -> None:
         """Plan nothing more; what was planned and not submitted is dropped."""
@@ -110,10 +113,14 @@ class Run:
         except BaseException as error:
             if count is not None:
                 raise  # Ctrl-C, or a defect, in the caller's own thread
-            for target in self.targets:  # nobody else would end who waits
-                self._pipeline.put(functools.partial(target.give_up, error))
-            self._pipeline.put(self._end)
+            self._give_up(error)
         return True
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nothing more is planned: nobody else would end who waits."""
+        for target in self.targets:
+            self._pipeline.put(functools.partial(target.give_up, error))
+        self._pipeline.put(self._end)
 
     def _end(self) -> None:
         self.planned = True

@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from armoflow.config import PRINTER_BYTES
+from armoflow.errors import ThreadLimitError
+from armoflow.system.new_threads import start_thread
 
 Printable = TypeVar("Printable", bound="Sequence[object]")
 
@@ -48,10 +50,8 @@ class Printer(Generic[Printable]):
         """Print lines, soon."""
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="armoflow-printer", daemon=True
-                )
-                self._thread.start()
+                with suppress(ThreadLimitError):  # the next lines try again
+                    self._thread = start_thread(self._run, "armoflow-printer", "print")
             for line in lines:
                 if self._size > PRINTER_BYTES:
                     self._missing += 1
