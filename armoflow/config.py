@@ -56,7 +56,7 @@ STREAM_MESSAGE = 16 * MIB
 """Bytes of requests after which a client begins another message on its stream."""
 
 LANE_ENTRIES = 4 * 1024 * 1024
-"""Entries of one list or map in a message of a child process: a graph has as many tasks at most."""
+"""Entries of all lists and maps of a message of a child process, and tasks of a graph, at most."""
 
 LANE_MESSAGE_LIMIT = 1024 * MIB
 """Bytes of one message of a child process."""

@@ -40,6 +40,7 @@ from typing import Any, Final
 import msgpack
 
 from armoflow.agent.effects import TEMPORARY, ChildTask, CreatedResult, Effects, StagedFile
+from armoflow.codec.entry_count import EntryCount
 from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT, MIB
 
 WireData = bytes | list[Any]
@@ -89,8 +90,11 @@ def packer() -> msgpack.Packer:
     return msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
-def unpacker() -> msgpack.Unpacker:
+def unpacker(count: EntryCount | None = None) -> msgpack.Unpacker:
     """An unpacker to feed with what a socket gave, and to iterate for the complete messages.
+
+    Args:
+        count: Counts what they hold, to be told when each begins; None: they are believed.
 
     Example:
         >>> reader = unpacker()
@@ -105,6 +109,8 @@ def unpacker() -> msgpack.Unpacker:
         max_buffer_size=LANE_MESSAGE_LIMIT,
         max_array_len=LANE_ENTRIES,
         max_map_len=LANE_ENTRIES,
+        list_hook=count,
+        object_hook=count,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from armoflow.agent import lane_frames
 from armoflow.agent.effects import TEMPORARY
+from armoflow.codec.entry_count import EntryCount
 from armoflow.config import ERROR_TEXT_LIMIT, LANE_ENTRIES, LANE_MESSAGE_LIMIT, TEXT_LIMIT
 from armoflow.errors import MalformedError
 from armoflow.protocol.frames import OPTIONS, UNREADABLE
@@ -101,14 +102,20 @@ _CELL = Either(Record(kind=Integer(0, 255), data=BYTES, buffers=ListOf(BYTES, LA
 _CELLS = ListOf(Optional(_CELL), LANE_ENTRIES)
 
 
-def read(unpacker: Iterable[Any]) -> Iterator[Any]:
+def read(unpacker: Iterable[Any], count: EntryCount) -> Iterator[Any]:
     """The complete messages that an unpacker holds.
+
+    Args:
+        unpacker: The unpacker.
+        count: Counts what a message holds: of small parts it takes sixty times its bytes.
 
     Raises:
         BrokenStreamError: When it comes to bytes that are no message.
     """
     try:
-        yield from unpacker
+        for message in unpacker:
+            count.begin()
+            yield message
     except UNREADABLE as error:
         text = f"its bytes are no messages: {type(error).__name__} {error}"
         raise BrokenStreamError(text) from error

@@ -30,6 +30,10 @@ class EntryCount:
     def __init__(self, most: int) -> None:
         self._most = self._left = most
 
+    def begin(self) -> None:
+        """Another message begins."""
+        self._left = self._most
+
     def __call__(self, value: T) -> T:
         """Take one list or map, with what is in it.
 

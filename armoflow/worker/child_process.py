@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from armoflow.agent import lane_frames
 from armoflow.agent.lane_shapes import BrokenStreamError, read
-from armoflow.config import FETCHED_BYTES, KIB, LANE_MESSAGE_LIMIT
+from armoflow.codec.entry_count import EntryCount
+from armoflow.config import FETCHED_BYTES, KIB, LANE_ENTRIES, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.system.descendants import MARK, descendants_of, end_marked, kill_all
 from armoflow.system.interpreter import python_command
@@ -88,8 +89,9 @@ class ChildProcess:
         self._descendants_mark = environment[MARK]
         self.listener = listener
         self._loop = asyncio.get_running_loop()
-        self._unpacker = lane_frames.unpacker()
-        self._control_unpacker = lane_frames.unpacker()
+        self._count, self._control_count = EntryCount(LANE_ENTRIES), EntryCount(LANE_ENTRIES)
+        self._unpacker = lane_frames.unpacker(self._count)
+        self._control_unpacker = lane_frames.unpacker(self._control_count)
         self._output: deque[bytes] = deque()
         self._token = secrets.token_hex(8)
         try:
@@ -184,14 +186,15 @@ class ChildProcess:
         with suppress(OSError):  # nothing more, or reset
             while content := self._channel.recv(_READ_BYTES):
                 self._feed(self._unpacker, content)
-        yield from read(self._unpacker)
+        yield from read(self._unpacker, self._count)
         yield from self.unsent()
 
     def unsent(self) -> Iterator[Any]:
         """The completions in the shared memory that it has not sent, or not known to have sent."""
-        unpacker = lane_frames.unpacker()
+        count = EntryCount(LANE_ENTRIES)
+        unpacker = lane_frames.unpacker(count)
         unpacker.feed(self.mark.unsent())
-        yield from read(unpacker)
+        yield from read(unpacker, count)
 
     def break_off(self, error: BrokenStreamError) -> None:
         """End it, because what it sent makes no sense: nothing more of it is read."""
@@ -220,7 +223,7 @@ class ChildProcess:
             return
         try:
             self._feed(self._unpacker, content)
-            self.listener.on_messages(self, read(self._unpacker))
+            self.listener.on_messages(self, read(self._unpacker, self._count))
         except BrokenStreamError as error:
             self.break_off(error)
         except Exception as error:  # what was read is lost, whatever it is: others do what it had
@@ -239,7 +242,7 @@ class ChildProcess:
             return
         try:
             self._feed(self._control_unpacker, content)
-            self.listener.on_control(self, read(self._control_unpacker))
+            self.listener.on_control(self, read(self._control_unpacker, self._control_count))
         except BrokenStreamError as error:
             self.break_off(error)
 

@@ -14,8 +14,11 @@ from lanes import Lane, on_a_lane
 from seats import PATIENCE, call, output, record, seat
 
 from armoflow.agent import lane_frames
+from armoflow.agent.lane_shapes import BrokenStreamError, read
+from armoflow.codec.entry_count import EntryCount
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
+from armoflow.config import LANE_ENTRIES
 
 ONCE = Settings(crash_retries=0)
 
@@ -98,6 +101,29 @@ BROKEN = {
     "a wish without sense": packed(lane_frames.REQUEST, 1, 1, "fetch", ["x"]),
     "a wish of another task": packed(lane_frames.REQUEST, 1, 999, "fetch", "x"),
 }
+
+
+def test_what_a_message_holds_is_bounded_before_it_is_in_memory() -> None:
+    """Of empty lists it takes sixty times its bytes, though none by itself is too long."""
+    count = EntryCount(LANE_ENTRIES)
+    unpacker = lane_frames.unpacker(count)
+    piece = packed(*[[]] * 50_000)
+    parts = 200
+    unpacker.feed(b"\x94" + packed(lane_frames.DONE, 1, 5)[1:] + b"\xdc\x00" + bytes([parts]))
+    told, fed = "", 0
+    while not told and fed < parts:
+        fed += 1
+        unpacker.feed(piece)
+        try:
+            assert list(read(unpacker, count)) == []
+        except BrokenStreamError as error:
+            told = str(error)
+    assert "more than" in told
+    assert fed <= LANE_ENTRIES // 50_000
+    small = packed(lane_frames.FAILED, 1, 5, "kind", "text")
+    unpacker = lane_frames.unpacker(few := EntryCount(6))
+    unpacker.feed(small * 100)  # each is counted by itself
+    assert len(list(read(unpacker, few))) == 100
 
 
 @pytest.mark.parametrize("names", [list(BROKEN)[first::4] for first in range(4)])
