@@ -182,7 +182,7 @@ def loads(pickled: Pickled, persistent_load: Callable[[Any], Any] | None = None)
     if buffers or type(data) is not bytes or _LARGE_BYTES in data:  # what is large may be elsewhere
         return Unpickler(data, buffers, persistent_load).load()
     # Then nothing in it is large, and no method written in Python has to stand between.
-    unpickler = pickle.Unpickler(io.BytesIO(data))
+    unpickler = _Referring(io.BytesIO(data))
     unpickler.persistent_load = persistent_load  # type: ignore[method-assign]
     return unpickler.load()
 
@@ -296,6 +296,10 @@ def _large_hook(persistent_id: PersistentId | None) -> PersistentId:
         return None if persistent_id is None else persistent_id(value)
 
     return refer
+
+
+class _Referring(pickle.Unpickler):
+    """One whose ``persistent_load`` can be set: in Python 3.13.0 that of pickle's own cannot."""
 
 
 class Unpickler(pickle.Unpickler):
