@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from armoflow import Client, task
-from armoflow.client import progress
+from armoflow import Client, config, task
+from armoflow.client import output_display, progress
 from armoflow.client.future import Future
 from armoflow.client.planned_future import FutureOrigin
 from armoflow.client.progress import Display, Waiting, is_wanted
@@ -337,8 +337,15 @@ def looked_at(display: Display, ready: Callable[[Mapping[str, Count]], Any]) -> 
 
 @pytest.mark.parametrize("extensions", [True, False])
 def test_items_are_counted_and_shown_by_name_at_every_door(
-    extensions: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    extensions: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # However busy the machine is, what was written is waited for.
+    monkeypatch.setattr(config, "WRITTEN_PATIENCE", PATIENCE)
+    monkeypatch.setattr(output_display, "_CATCH_UP", PATIENCE)
+
     @task
     def same(value: int) -> int:
         return value
@@ -420,7 +427,7 @@ def test_items_are_counted_and_shown_by_name_at_every_door(
 
 SCRIPT = """
 import time
-from armoflow import Client, task
+from armoflow import Client, config, task
 
 @task
 def nap(seconds):
