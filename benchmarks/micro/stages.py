@@ -59,7 +59,7 @@ CLIENT = (
     Boundary("armoflow.protocol.stream:Stream.request", RPC),
     Boundary("armoflow.protocol.stream:Stream._hear", RPC),
     Boundary("armoflow.protocol.stream:Stream._flush", RPC),
-    Boundary("armoflow.protocol.batch:BatchTransport._changed", NOTIFY),
+    Boundary("armoflow.protocol.stream_watch:StreamWatch._changed", NOTIFY),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._watch", NOTIFY),
     Boundary("armoflow.orchestrator.orchestrator:Orchestrator._apply", NOTIFY),
     Boundary("armoflow.orchestrator.fetch:Fetcher._fetch", NOTIFY),

@@ -32,9 +32,9 @@ def functions() -> SimpleNamespace:
             blocks.append(bytearray(1024**2))
 
     def leave() -> None:
-        import builtins
+        import types
 
-        builtins.left = bytearray(200 * 1024**2)  # type: ignore[attr-defined]
+        types.left = bytearray(200 * 1024**2)  # type: ignore[attr-defined]
 
     def process() -> int:
         import os
@@ -43,11 +43,11 @@ def functions() -> SimpleNamespace:
 
     def stay_beside() -> int:
         """Stay until the process is ended, where :func:`leave` has run."""
-        import builtins
         import os
         import time
+        import types
 
-        if hasattr(builtins, "left"):
+        if hasattr(types, "left"):
             time.sleep(3600)
         return os.getpid()
 
