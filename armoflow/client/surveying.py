@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.client.block_settings import BlockSettings
 from armoflow.client.cache_access import CacheAccess
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.planning.planner import Planner
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Surveyor:
@@ -106,14 +108,18 @@ class Surveyor:
             cache,
             settings.options,
             reference_keys(self._client, self._read),
-            self._loop.call,
+            self._ask,
             orchestrator.pipeline.put,
         )
-        self._loop.call(orchestrator.session())  # what is known is imported into it
-        self._loop.call(cache.keeper.settle())
+        self._ask(orchestrator.session())  # what is known is imported into it
+        self._ask(cache.keeper.settle())
         nodes = (value.node for value in values)
         account = cached.look_up(nodes, forget=forget, verify=verify)
         return cached, Inquiry(account, cache.index)
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for some work with the engine, as long as there is one."""
+        return self._loop.call(self._orchestrator.while_there(work))
 
     def inquire(self, values: Sequence[Any], asked: str) -> Inquiry:
         """Look some values up, and run nothing."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow import config
 from armoflow.content import DataPart
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from armoflow.orchestrator.named.recorder import PlanRecorder  # few clients name their runs
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Orchestrator:
@@ -101,6 +103,7 @@ class Orchestrator:
         self._runs: set[Run] = set()
         self._background = Background(self._give_up)
         self._watching: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self.freeing = Freeing(
             transport,
@@ -279,6 +282,27 @@ class Orchestrator:
         self._stop_runs(error)
         self.pipeline.interrupt(error)
         self._fail_all(error)
+        for task in self._asking:
+            task.cancel()
+
+    async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
+        """What some work with the engine returns: calls wait for one that may come back.
+
+        Raises:
+            ArmoflowError: What the work raises, or why the engine is gone for good.
+        """
+        task = asyncio.ensure_future(work)
+        self._asking.add(task)
+        try:
+            if self._sessions.lost is not None:
+                task.cancel()
+            return await task
+        except asyncio.CancelledError:
+            if self._sessions.lost is None:
+                raise
+            raise self._sessions.lost from None
+        finally:
+            self._asking.discard(task)
 
     # --- runs -----------------------------------------------------------------------------------
 
