@@ -154,7 +154,7 @@ class Announcements:
 
                     await engine.sweeper.step(announce)
                     announced.append(part)
-            except StateError:
+            except Exception:  # whatever it is: others would never see to what is there
                 for part in announced:
                     ids = [new.id for new in part]
                     await engine.sweeper.step(functools.partial(self._withdraw, ids))

@@ -21,7 +21,7 @@ from armoflow.agent.lane_shapes import (
     plain_output,
 )
 from armoflow.worker.child_process import ChildProcess
-from armoflow.worker.heard import decode_done, decode_part, decode_partial, is_of
+from armoflow.worker.heard import HeardParts, decode_done, decode_partial, is_of
 from armoflow.worker.item_checkpoints import Checkpoints
 from armoflow.worker.killing import Killing
 from armoflow.worker.mark import SERIAL, SpoolEntry
@@ -76,7 +76,7 @@ class Dialogue:
     def __init__(self, seat: ChildOwner, child: ChildProcess) -> None:
         self.sent: dict[int, Assignment] = {}
         self.partial: dict[int, list[SpoolEntry]] = {}
-        self._parts: dict[int, Effects] = {}
+        self._parts: dict[int, HeardParts] = {}
         self.cancelled: set[int] = set()
         self.killing = Killing()
         self.over = False
@@ -248,8 +248,8 @@ class Dialogue:
         if self.partial:
             self.partial.pop(serial, None)
         if self._parts and (parts := self._parts.pop(serial, None)) and effects is not None:
-            parts.add(effects)
-            ending.effects = parts
+            parts.effects.add(effects)
+            ending.effects = parts.effects
         return ending
 
     def _find(self, serial: int) -> Assignment | None:
@@ -294,8 +294,8 @@ class Dialogue:
         elif kind == lane_frames.PART:
             work = self._find(message[1])
             if work is not None:
-                part = decode_part(message, work, self._child.directory)
-                self._parts.setdefault(message[1], Effects()).add(part)
+                parts = self._parts.setdefault(message[1], HeardParts())
+                parts.take(message, work, self._child.directory)
         elif kind == lane_frames.REQUEST:
             _, number, serial, method, argument = message
             work = self._find(serial)

@@ -9,6 +9,7 @@ from typing import Any
 from armoflow.agent import lane_frames
 from armoflow.agent.effects import Effects
 from armoflow.agent.lane_shapes import BrokenStreamError, check_cells, check_data, check_places
+from armoflow.config import LANE_ENTRIES, LANE_MESSAGE_LIMIT
 from armoflow.protocol.frames import UNREADABLE
 from armoflow.worker.child_process import ChildProcess
 from armoflow.worker.mark import Position, SpoolEntry, decode_entries
@@ -37,14 +38,33 @@ def decode_done(message: Sequence[Any], work: Assignment, directory: str) -> Eff
     return lane_frames.decode_effects(data, *more)
 
 
-def decode_part(message: Sequence[Any], work: Assignment, directory: str) -> Effects:
-    """The effects of a task that a PART message tells of.
+class HeardParts:
+    """What the PART messages of a task tell of: no more altogether than one message may.
 
-    Raises:
-        BrokenStreamError: As above.
+    Attributes:
+        effects: It.
     """
-    _, serial, data, created, children = message
-    return decode_done([lane_frames.DONE, serial, 0, data, created, children], work, directory)
+
+    def __init__(self) -> None:
+        self.effects = Effects()
+        self._entries = LANE_ENTRIES
+        self._bytes = LANE_MESSAGE_LIMIT
+
+    def take(self, message: Sequence[Any], work: Assignment, directory: str) -> None:
+        """Add one.
+
+        Raises:
+            BrokenStreamError: As above; or if it is too much.
+        """
+        _, serial, data, created, children = message
+        self._entries -= 2 * len(data) + 3 * len(created)
+        self._entries -= sum([5 + len(child[1]) + len(child[2]) for child in children])
+        self._bytes -= sum([len(value) for value in data.values() if isinstance(value, bytes)])
+        if self._entries < 0 or self._bytes < 0:
+            most = f"{LANE_ENTRIES:,} entries, or {LANE_MESSAGE_LIMIT:,} bytes"
+            raise BrokenStreamError(f"its parts hold more than {most}", serial)
+        whole = [lane_frames.DONE, serial, 0, data, created, children]
+        self.effects.add(decode_done(whole, work, directory))
 
 
 def decode_partial(serial: int, base: int, lengths: bytes, spool: bytes) -> list[SpoolEntry]:

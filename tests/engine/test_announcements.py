@@ -432,6 +432,35 @@ async def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path, what:
             assert len(running.take()) == CHILDREN // 2
 
 
+@in_loop
+async def test_a_submission_that_fails_in_the_middle_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        tasks = many_tasks(running)
+        announce, calls = engine.state.announce_client_part, list[object]()
+
+        def fail_at_the_third(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) == 3:
+                raise RuntimeError("a mistake")
+            return announce(*arguments)
+
+        monkeypatch.setattr(engine.state, "announce_client_part", fail_at_the_third)
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await engine.announcements.submit(running.session, None, tasks)
+        await engine.committed()
+        assert running.take() == []
+        left = [engine.state.tasks[one.id] for one in tasks if one.id in engine.state.tasks]
+        assert TaskStatus.CREATING not in {task.status for task in left}
+        assert {engine.state.results[one.outputs[0]].owner_task_id for one in tasks} == {""}
+        await engine.announcements.submit(running.session, None, tasks)
+        await settled(running)
+        assert len(running.take()) == CHILDREN // 2
+
+
 def test_a_call_submits_any_number_of_tasks(tmp_path: Path) -> None:
     """Through the services: all are shown, and run."""
     count = 60

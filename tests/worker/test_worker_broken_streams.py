@@ -19,6 +19,7 @@ from armoflow.codec.entry_count import EntryCount
 from armoflow.codec.failure import ErrorRecord
 from armoflow.codec.payload import Settings
 from armoflow.config import LANE_ENTRIES
+from armoflow.worker import heard
 
 ONCE = Settings(crash_retries=0)
 
@@ -124,6 +125,23 @@ def test_what_a_message_holds_is_bounded_before_it_is_in_memory() -> None:
     unpacker = lane_frames.unpacker(few := EntryCount(6))
     unpacker.feed(small * 100)  # each is counted by itself
     assert len(list(read(unpacker, few))) == 100
+
+
+@in_loop
+async def test_what_a_task_has_made_in_parts_is_bounded_altogether(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heard, "LANE_ENTRIES", 100)
+    part = packed(lane_frames.PART, 1, {}, [["created", "name"]] * 10, [])
+    async with seat(tmp_path) as host:
+        works = [
+            host.work(call(speaks(), 1, part * 4, settings=ONCE)),
+            host.work(call(squares(), 3)),
+        ]
+        host.supervisor.send(works)
+        await host.wait_for(works)
+        assert "its parts hold more than 100 entries" in record(host.outcomes[0]).message
+        assert output(host.outcomes[1]) == [9]
 
 
 @pytest.mark.parametrize("names", [list(BROKEN)[first::4] for first in range(4)])
