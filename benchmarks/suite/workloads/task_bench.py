@@ -136,22 +136,22 @@ class TaskBench(Workload):
         grid = self.grid
         return f"Task Bench {grid.pattern}, {grid.width} x {grid.steps}: METG(50 %)"
 
+    def elapsed(self, system: System, iterations: int) -> float:
+        """Seconds of the whole graph with so many iterations of the kernel in each task."""
+        began = time.perf_counter()
+        ends = self.grid.build(
+            lambda step, column, inputs: system.call(grid_task, iterations, step, column, *inputs)
+        )
+        values = system.values(ends)
+        elapsed = time.perf_counter() - began
+        check_value(values, self.grid.expected(), "the list of the last tasks' values")
+        return elapsed
+
     def run(self, system: System, meter: Meter) -> dict[str, Any]:
-        expected = self.grid.expected()
         rate = calibrate(system.workers)
 
         def elapsed_for(kernel: float) -> float:
-            iterations = round(kernel * rate)
-            began = time.perf_counter()
-            ends = self.grid.build(
-                lambda step, column, inputs: system.call(
-                    grid_task, iterations, step, column, *inputs
-                )
-            )
-            values = system.values(ends)
-            elapsed = time.perf_counter() - began
-            check_value(values, expected, "the list of the last tasks' values")
-            return elapsed
+            return self.elapsed(system, round(kernel * rate))
 
         with meter.section():
             search = find_metg(elapsed_for, self.grid.tasks(), system.workers)
