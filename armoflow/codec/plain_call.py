@@ -19,8 +19,8 @@ _FRAME_BYTES = 9
 _TUPLES = (pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 _END = pickle.EMPTY_DICT + pickle.TUPLE2 + pickle.STOP  # no keyword arguments
 
-FEW = len(_TUPLES) - 1
-"""Arguments that a call may have here."""
+FEW = 24
+"""Arguments that a call may have here: with more, their texts might be the same ones again."""
 
 
 def join_call(parts: Sequence[bytes]) -> bytes:
@@ -32,8 +32,12 @@ def join_call(parts: Sequence[bytes]) -> bytes:
     Example:
         >>> pickle.loads(join_call([part(1), part("two")]))
         ((1, 'two'), {})
+        >>> pickle.loads(join_call([part(number) for number in range(5)]))
+        ((0, 1, 2, 3, 4), {})
     """
-    return b"".join((_START, *parts, _TUPLES[len(parts)], _END))
+    if len(parts) < len(_TUPLES):
+        return b"".join((_START, *parts, _TUPLES[len(parts)], _END))
+    return b"".join((_START, pickle.MARK, *parts, pickle.TUPLE, _END))
 
 
 def part(value: Any) -> bytes:

@@ -36,9 +36,6 @@ from armoflow.worker.runner import EngineTask, Runner, TaskFailure
 from armoflow.worker.script import Script
 from armoflow.worker.task_progress import TaskPaused
 
-_HOLD_NANOSECONDS = 500_000
-"""How long a completion may wait for others before the next task starts."""
-
 _SCORE = 200
 """Of a thousand: as if it took that part of all memory more than it does."""
 
@@ -110,7 +107,7 @@ class Child:
                 outbox.flush()
                 self._place.close()
                 return
-            if outbox.waiting and monotonic_ns() - outbox.since > _HOLD_NANOSECONDS:
+            if outbox.waiting and outbox.is_due(monotonic_ns()):
                 outbox.flush()
             if task.passed:
                 self._run_passed(task)
@@ -187,7 +184,7 @@ class Child:
             self._asked = False
             if message[0] != lane_frames.PAUSED:
                 self._checkpoints.forget(task.task_id)
-        # From its start on: others may be ready by what took long, and do not wait for more.
+        # Told from its start on: others may be ready by what took long, and do not wait for more.
         if parts:
             for part in parts:
                 self._outbox.send(self._pack([lane_frames.PART, task.serial, *part]))

@@ -16,13 +16,17 @@ from armoflow.agent import lane_frames
 from armoflow.errors import ProtocolError
 from armoflow.worker.data import DataSource
 from armoflow.worker.failures import UnreadableDataError
-from armoflow.worker.mark import OUTBOX_BYTES, WAITING, Mark
+from armoflow.worker.mark import HANDS, HANDS_FREE, OUTBOX_BYTES, WAITING, Mark
 from armoflow.worker.passed import Passed
 from armoflow.worker.recent_payloads import ReceivedPayloads
 from armoflow.worker.runner import EngineTask, RunnerAgent
 from armoflow.worker.task_progress import TaskProgress
 
 READ_BYTES = 256 * 1024
+
+HOLD_NANOSECONDS = 1_000_000
+"""How long ago the first task may have begun of those whose completions wait for others: each
+message costs the owner as much as a small task, and what it has sent ahead lasts for longer."""
 
 
 class Inbox:
@@ -122,8 +126,8 @@ class Outbox:
         self._length = 0
         self.since = 0
 
-    def put(self, message: bytes, now: int) -> None:
-        """Send a message soon."""
+    def put(self, message: bytes, started: int) -> None:
+        """Send a message soon: what a task that began then has to say."""
         end = self._length + len(message)
         if end > OUTBOX_BYTES:
             self.flush()
@@ -132,7 +136,7 @@ class Outbox:
                 self._channel.sendall(message)
                 return
         if not self._length:
-            self.since = now
+            self.since = started
         self._view[self._length : end] = message
         self._words[WAITING] = self._length = end
 
@@ -151,6 +155,13 @@ class Outbox:
     def waiting(self) -> bool:
         """Whether something waits."""
         return self._length > 0
+
+    def is_due(self, now: int) -> bool:
+        """Whether what waits is sent before the next task begins, or with the end of that.
+
+        Another process that has nothing to do may get what can run now.
+        """
+        return self._words[HANDS] == HANDS_FREE or now - self.since > HOLD_NANOSECONDS
 
 
 class OwnerAgent(RunnerAgent):

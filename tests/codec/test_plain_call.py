@@ -36,7 +36,7 @@ def test_atoms_are_read_as_they_are(values: list[Any]) -> None:
     assert list(map(type, args)) == list(map(type, values))
 
 
-@given(st.lists(ATOMS | st.integers(0, 70_000).map(lambda n: ("call", n)), max_size=3))
+@given(st.lists(ATOMS | st.integers(0, 70_000).map(lambda n: ("call", n)), max_size=5))
 def test_references_are_looked_up(values: list[Any]) -> None:
     parts = [
         plain_call.reference(value) if isinstance(value, tuple) else plain_call.part(value)
@@ -71,15 +71,26 @@ def test_a_draft_writes_plain_arguments_as_it_writes_others() -> None:
 
 @pytest.mark.parametrize("value", [[1], (1,), {}, b"1", "x" * 2_000, object(), 1 + 2j, range(3)])
 def test_what_is_not_plain_is_left_to_pickle(value: Any) -> None:
+    lazy: Delayed[Any] = same(1)
     draft = Draft()
+    draft.refer_to_slot(lazy, SlotRange(Result("it"), 0, 1))
 
-    expected = ((value,), {}) if isinstance(value, complex) else None
+    expected = ((("slot", 0, 0), value), {}) if isinstance(value, complex) else None
 
-    assert reads(draft, (value,)) == expected
+    assert reads(draft, (lazy, value)) == expected
 
 
 def test_many_arguments_are_left_to_pickle() -> None:
-    assert Draft().dumps_plain((1, 2, 3, 4)) is None
+    lazy: Delayed[Any] = same(1)
+    draft = Draft()
+    draft.refer_to_slot(lazy, SlotRange(Result("it"), 0, 1))
+
+    assert draft.dumps_plain((lazy,) * plain_call.FEW) is not None
+    assert draft.dumps_plain((lazy,) * (plain_call.FEW + 1)) is None
+
+
+def test_arguments_without_references_are_left_to_pickle() -> None:
+    assert Draft().dumps_plain((1, "two")) is None
 
 
 def test_a_lazy_value_that_stands_for_nothing_is_left_to_the_error() -> None:

@@ -174,10 +174,10 @@ class Draft:
         """Pickle the positional arguments of a call that has no others.
 
         Returns:
-            Nothing where :meth:`dumps` has to look closer: at a container, an object, a reference
-            that is not there.
+            Nothing where :meth:`dumps` has to look closer, at a container, an object, a reference
+            that is not there; or is as quick: no reference is among them, or there are many.
         """
-        if len(args) > plain_call.FEW:
+        if len(args) > plain_call.FEW or Delayed not in map(type, args):
             return None
         parts = []
         for value in args:

@@ -213,6 +213,13 @@ class Core:
         places = self._values.get(value.node)
         return None if places is None or isinstance(value, DelayedList) else places[value.output]
 
+    def take(self, value: Delayed[Any] | DelayedList[Any]) -> SlotRange | None:
+        """The same, and one reader of it has read it: most values are planned before others ask."""
+        place = self.made(value)
+        if place is not None:
+            self.read(value.node)
+        return place
+
     def behind(self, value: Delayed[Any] | DelayedList[Any]) -> Delayed[Any] | DelayedList[Any]:
         """The lazy value that a value is known to be the same as, or the value itself."""
         found = self._known.find(value.node)

@@ -153,6 +153,8 @@ class Resolver:
                 draft.refer_to_list(dependency, (yield from self._list(dependency.node)))
                 if dependency.node is not node:
                     self._core.read(dependency.node)
+            elif (place := self._core.take(dependency)) is not None:
+                draft.refer_to_slot(dependency, place)
             else:
                 if number < len(dependencies) - 1:
                     group = self._siblings.group(dependencies, number)

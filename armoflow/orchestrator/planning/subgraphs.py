@@ -100,7 +100,9 @@ class Subgraphs:
         least, most, _ = settings.subgraph_seconds
         own = self._own(root) if settings.cut and most and root not in self._apart else None
         left = min(least, most) - (_UNFIT if own is None else own)
-        calls, queue = [root], deque([root] if left > 0 else ())
+        if left <= 0:
+            return [], []
+        calls, queue = [root], deque([root])
         waits: list[Reference] = []
         while queue:
             node = queue.popleft()
