@@ -27,9 +27,10 @@ from armoflow.cache.unloaded_modules import SourceText, source_digests
 from armoflow.cache.value_keys import described, make_walk, task_parts
 from armoflow.cache.walk import Parts, RuleResult, digest_of, text_digest
 from armoflow.codec.ancestry import registered_with
+from armoflow.codec.code_names import names_in, names_there
 from armoflow.codec.modules import is_user_module
+from armoflow.codec.own_code import is_own
 from armoflow.codec.references import code_imports, content_of, is_dispatcher, names_and_texts
-from armoflow.codec.usage import is_own, names_in, names_there
 from armoflow.graph.base_task import BaseTask
 from armoflow.graph.task import MultiTask, Task
 from armoflow.system.packages import origin, package_of

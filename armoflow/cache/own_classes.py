@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from armoflow.cache.walk import Parts
-from armoflow.codec.usage import METHODS, is_own
+from armoflow.codec.own_code import is_own
+from armoflow.codec.usage import METHODS
 from armoflow.system.packages import package_of
 
 _DERIVED = frozenset(

@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import abc
 import enum
-import functools
-import importlib
-import io
 import re
 import sys
 import types
@@ -36,34 +33,26 @@ from armoflow.codec.ancestry import (
     is_found,
     registered_with,
 )
+from armoflow.codec.by_value import (
+    TooLargeError,
+    functions_in,
+    is_code,
+    pickle_by_value,
+    reason_against,
+)
+from armoflow.codec.contents import WIDEST, is_generator
 from armoflow.codec.declared import Declaration, Declared, DeclaredKind, declared_in, same
 from armoflow.codec.generated import GENERATED, has_other_defaults
 from armoflow.codec.modules import DELETED, ModuleBundle, ModuleSource
-from armoflow.codec.pickler import CachedFunction, Pickler, cache_around, reduce_dispatch
-from armoflow.codec.pickling import explain_failure
-from armoflow.codec.references import (
-    code_imports,
-    content_of,
-    is_dispatcher,
-    is_reachable,
-)
-from armoflow.codec.usage import (
-    METHOD_PARTS,
-    METHODS,
-    WIDEST,
-    Binding,
-    Usage,
-    find_usage,
-    is_generator,
-    is_own,
-)
+from armoflow.codec.own_code import is_own
+from armoflow.codec.references import content_of, is_reachable
+from armoflow.codec.usage import Binding, Usage, find_usage
 from armoflow.errors import LeftBehindWarning, SerializationError
 from armoflow.system.importing import MAIN, is_importable
 
 _REMEMBERED = 4096  # callables whose usage is kept
 _REMEMBERED_WITH_VALUES = 16  # of those that hold values of their own, which may be large
 _DEEPEST = 8
-_CODE = (*METHODS, type, functools.partial, types.MethodType)
 _STEADY = (
     *(types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum),
     *(re.Pattern, PurePath, date, time, timedelta, tzinfo, types.ModuleType),
@@ -221,7 +210,7 @@ class LiveState:
         if kind is DeclaredKind.DEFINITION:
             return not (_is_plain(value, binding) and self._is_known(value))
         if kind is DeclaredKind.DECORATED:
-            return _is_code(value) and not (_is_defined(value, binding) and self._is_known(value))
+            return is_code(value) and not (_is_defined(value, binding) and self._is_known(value))
         return self._computed_differs(binding)
 
     def _import_differs(self, value: Any, base: str, name: str | None) -> bool:
@@ -255,7 +244,7 @@ class LiveState:
 
     def _is_known(self, value: Any) -> bool:
         """Whether functions have the code and the defaults that their modules' sources say."""
-        for function in _functions_in(value):
+        for function in functions_in(value):
             module = function.__globals__.get("__name__") or ""
             declared = self._declarations(module)
             if declared is None:
@@ -289,8 +278,8 @@ class LiveState:
         declared = self._declarations(binding.module)
         declaration = declared.names.get(binding.path, _UNDECLARED) if declared else _UNDECLARED
         try:
-            pickled = _pickle(binding.value, modules)
-        except _TooLargeError:
+            pickled = pickle_by_value(binding.value, modules)
+        except TooLargeError:
             if declaration.kind is DeclaredKind.LITERAL and declaration.value is not None:
                 self._tell_left(
                     f"{binding.module}.{binding.path}",
@@ -310,102 +299,10 @@ class LiveState:
             module = binding.module
             raise SerializationError(
                 f"{module}.{binding.path} was replaced since {module} was imported, by "
-                f"{_reason(binding.value)}: workers need what the task uses, put something in its "
-                "place that can be pickled, such as a function"
+                f"{reason_against(binding.value)}: workers need what the task uses, put something "
+                "in its place that can be pickled, such as a function"
             )
         return None
-
-
-class _TooLargeError(Exception):
-    """A pickle grew too large."""
-
-
-class _Limited(io.BytesIO):
-    def write(self, data: Any) -> int:
-        if self.tell() + len(data) > config.LIVE_DATA_LIMIT:
-            raise _TooLargeError
-        return super().write(data)
-
-
-class _Namespace:
-    """Stands in a pickle for a module's dictionary."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return namespace_of, (self._module,)
-
-
-def namespace_of(module: str) -> dict[str, Any]:
-    """A module's dictionary; called by pickles."""
-    return vars(importlib.import_module(module))
-
-
-class _ByValue(Pickler):
-    """Pickles functions by value even where they are what their module has under their name.
-
-    They see the module's own globals where they are read back.
-    """
-
-    def __init__(self, value: Any) -> None:
-        super().__init__(whole=True, file=_Limited())
-        self._by_value: set[int] = set()
-        if _is_code(value) and not isinstance(value, type):
-            self._by_value = set(map(id, (value, *_functions_in(value))))
-
-    def reducer_override(self, value: Any) -> Any:
-        """Called by pickle for whatever is not a builtin scalar or container."""
-        if id(value) not in self._by_value:
-            return super().reducer_override(value)
-        if isinstance(value, types.FunctionType):
-            return reduce_dispatch(value) if is_dispatcher(value) else self._reduce_in_module(value)
-        if isinstance(value, CachedFunction):
-            return cache_around(value)
-        if hasattr(type(value), "reduce_by_value"):
-            return value.reduce_by_value()
-        return super().reducer_override(value)
-
-    def _reduce_in_module(self, function: types.FunctionType) -> Any:
-        make, (code, scope, *rest), (state, slots), *end = self._dynamic_function_reduce(function)
-        module = function.__globals__.get("__name__")
-        if is_importable(module):
-            scope = _Namespace(str(module))
-            # What a loader has put there under names that no source can have.
-            slots["__globals__"] = {
-                name: value
-                for name, value in slots["__globals__"].items()
-                if not name.isidentifier()
-            }
-            self.names.add(module)
-        self.names.update(code_imports(function))
-        return (make, (code, scope, *rest), (state, slots), *end)
-
-
-def _pickle(value: Any, modules: set[str]) -> bytes | None:
-    """Pickle what a name stands for, code by value; None if it cannot be.
-
-    Raises:
-        _TooLargeError: If it is too large.
-    """
-    pickler = _ByValue(value)
-    try:
-        pickler.dump(value)
-    except _TooLargeError:
-        raise
-    except Exception:  # whatever the user's own __reduce__ raises; who needs the reason asks again
-        return None
-    pickler.report_modules(modules)
-    return pickler.file.getvalue()
-
-
-def _reason(value: Any) -> str:
-    pickler = Pickler(whole=True)
-    try:
-        pickler.dump(value)
-    except Exception as error:
-        return explain_failure(value, error, None, type(value).__name__)
-    return f"a {type(value).__name__} that is too large"
 
 
 def _owner(module: str, path: str) -> Any:
@@ -428,10 +325,6 @@ def _holds_values(root: Any) -> bool:
     return not isinstance(root, _LIGHT)
 
 
-def _is_code(value: Any) -> bool:
-    return isinstance(value, _CODE) or "__wrapped__" in getattr(value, "__dict__", {})
-
-
 def _is_plain(value: Any, binding: Binding) -> bool:
     """Whether a value is what a definition without decorators makes under this name."""
     if isinstance(value, types.FunctionType):
@@ -444,29 +337,9 @@ def _is_defined(value: Any, binding: Binding) -> bool:
     """Whether a value is what a definition of this name makes, decorated or not."""
     return any(
         found.__qualname__ == binding.path and found.__module__ == binding.module
-        for found in (value, *_functions_in(value))
+        for found in (value, *functions_in(value))
         if isinstance(found, (type, types.FunctionType))
     )
-
-
-def _functions_in(value: Any, depth: int = _DEEPEST) -> Iterator[types.FunctionType]:
-    """The user's own functions that a value consists of: itself, or what was decorated."""
-    if isinstance(value, type) or not depth:
-        return
-    if isinstance(value, types.FunctionType) and is_own(value.__globals__.get("__name__") or ""):
-        yield value
-    parts = [getattr(value, "__dict__", {}).get("__wrapped__")]
-    if isinstance(value, types.FunctionType):
-        parts += map(content_of, value.__closure__ or ())
-        if is_dispatcher(value):
-            parts += vars(value)["registry"].values()
-    elif isinstance(value, METHODS):
-        parts += [getattr(value, name, None) for name in METHOD_PARTS]
-    elif isinstance(value, functools.partial):
-        parts.append(value.func)
-    for part in parts:
-        if part is not None and part is not value and callable(part):
-            yield from _functions_in(part, depth - 1)
 
 
 def _is_portable(value: Any) -> bool:
@@ -486,7 +359,7 @@ def _is_portable(value: Any) -> bool:
 
 def _is_noticed(value: Any, depth: int = _DEEPEST) -> bool:
     """Whether :meth:`Usage.holds` sees every change of a value that stays the same object."""
-    if isinstance(value, _STEADY) or _is_code(value):
+    if isinstance(value, _STEADY) or is_code(value):
         return True
     if not depth:
         return False

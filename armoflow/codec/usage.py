@@ -31,43 +31,27 @@ import functools
 import operator
 import sys
 import types
-import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from armoflow.codec.ancestry import is_found
-from armoflow.codec.modules import is_user_module, parents_of
-from armoflow.codec.references import (
-    code_imports,
-    content_of,
-    names_and_texts,
-    words_of_code,
+from armoflow.codec.code_names import names_in, names_there
+from armoflow.codec.contents import (
+    CONTAINERS,
+    LEAVES,
+    SETS,
+    contents_of,
+    in_fixed_order,
+    is_generator,
 )
-from armoflow.system.importing import MAIN, is_importable
+from armoflow.codec.modules import is_user_module, parents_of
+from armoflow.codec.own_code import home_of, is_own, is_patch
+from armoflow.codec.references import code_imports, content_of
+from armoflow.system.importing import is_importable
 
 _NO_NAMES: tuple[str, ...] = ()
 _MISSING = object()
-WIDEST = 10_000
-"""Elements of a container up to which they are looked at."""
-_BY_NAME = frozenset(
-    {
-        *("getattr", "hasattr", "setattr", "__getattribute__", "attrgetter", "methodcaller"),
-        *("import_module", "__import__", "vars", "__dict__", "globals"),
-    }
-)
-ANY_NAME = "*"
-"""Stands among names for those that code looks up where it spells out none."""
-_LEAVES = frozenset(
-    {
-        *(types.NoneType, bool, int, float, complex, str, bytes, bytearray, range, slice),
-        *(type(...), types.NotImplementedType, types.BuiltinFunctionType, types.CodeType),
-        *(types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType),
-        *(types.MethodDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType),
-    }
-)
-_SETS = (set, frozenset)
-_CONTAINERS = (list, tuple, dict, deque, *_SETS)
 _DESCRIPTORS = (classmethod, staticmethod, functools.cached_property, property)
 METHODS = (
     *(types.FunctionType, *_DESCRIPTORS),
@@ -139,7 +123,7 @@ class Usage:
             ):
                 return False
         for value, parts in self._contents:
-            now = _contents_of(value)
+            now = contents_of(value)
             if len(now) != len(parts) or not all(map(operator.is_, now, parts)):
                 return False
         return (
@@ -181,12 +165,12 @@ class Usage:
         """Add a name in a module that is not the user's own."""
         value = scope[name]
         self._values.append((name, value, scope))
-        if _is_patch(value):
+        if is_patch(value):
             self.patched.append((module, name))
 
     def note_contents(self, value: Any) -> list[Any]:
         """Add a container or an instance; returns what it holds."""
-        parts = _contents_of(value)
+        parts = contents_of(value)
         if type(value) not in (tuple, frozenset):
             self._contents.append((value, parts))
         return parts
@@ -208,151 +192,6 @@ def find_usage(*roots: Any) -> Usage:
     return walk.usage
 
 
-def is_own(module: str) -> bool:
-    """Whether a module's functions and classes are the user's own code: it may be a script."""
-    return module in MAIN or is_user_module(module) or not is_importable(module)
-
-
-def names_in(code: types.CodeType) -> tuple[str, ...]:
-    """The names that code may look up, nested code's too, each once, in order.
-
-    Example:
-        >>> names_in((lambda name: getattr(enum, name)).__code__)
-        ('getattr', 'enum', '*')
-        >>> names_in((lambda: [getattr(enum, name) for name in ("Enum", "Flag")]).__code__)
-        ('getattr', 'enum', 'Enum', 'Flag')
-    """
-    known = _names.get(code)
-    if known is None:
-        if len(_names) >= WIDEST:
-            _names.clear()
-        known = _names[code] = tuple(dict.fromkeys(_read_names(code)))
-    return known
-
-
-_names: dict[types.CodeType, tuple[str, ...]] = {}
-
-
-def _read_names(code: types.CodeType) -> Iterator[str]:
-    names, texts = names_and_texts(code)
-    by_name = not _BY_NAME.isdisjoint(names)
-    yield from _names_in_order(code, by_name=by_name)
-    yield from sorted(words_of_code(code))
-    if by_name and not any(map(str.isidentifier, texts)):
-        yield ANY_NAME
-
-
-def _names_in_order(code: types.CodeType, *, by_name: bool) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names_in_order(constant, by_name=by_name)
-        elif by_name:
-            yield from _words_of(constant)
-
-
-def _words_of(constant: Any) -> Iterator[str]:
-    """Names that a constant spells out."""
-    if isinstance(constant, str):
-        yield from (part for part in constant.split(".") if part.isidentifier())
-    elif isinstance(constant, (tuple, frozenset)):
-        for part in _sorted_set(constant) if isinstance(constant, frozenset) else constant:
-            yield from _words_of(part)
-
-
-def _contents_of(value: Any) -> list[Any]:
-    kind = type(value)
-    attributes = list(getattr(value, "__dict__", {}).values())
-    if kind not in _CONTAINERS:
-        attributes += [getattr(value, name, None) for name in slots_of(kind)]
-    if not isinstance(value, _CONTAINERS) or len(value) > WIDEST:
-        return [*attributes, kind]  # which may be replaced, too
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values(), *attributes]
-    return [*value, *attributes]
-
-
-def is_generator(kind: type) -> bool:
-    """Whether what a class makes gives random numbers, as one of Python's own or of NumPy's.
-
-    Example:
-        >>> import random
-        >>> is_generator(random.Random), is_generator(int)
-        (True, False)
-    """
-    module = str(kind.__module__)
-    return module == "random" or module.startswith("numpy.random.")
-
-
-def slots_of(kind: type) -> tuple[str, ...]:
-    """The names of the slots of the user's own classes that a class has.
-
-    Example:
-        >>> script = {"__name__": "__main__"}
-        >>> exec("class Point: __slots__ = ('x', 'y')", script)
-        >>> slots_of(script["Point"]), slots_of(int)
-        (('x', 'y'), ())
-    """
-    known = _slots.get(kind)
-    if known is None:
-        known = _slots[kind] = tuple(
-            name
-            for base in kind.__mro__
-            if isinstance(base.__module__, str) and is_own(base.__module__)
-            for name, value in base.__dict__.items()
-            if type(value) is types.MemberDescriptorType
-        )
-    return known
-
-
-_slots: weakref.WeakKeyDictionary[type, tuple[str, ...]] = weakref.WeakKeyDictionary()
-
-
-def names_there(names: Sequence[str], scope: Mapping[str, Any]) -> Sequence[str]:
-    """The names that code looks up in one of the user's own modules.
-
-    Args:
-        names: Those that it spells out; :data:`ANY_NAME` stands for all that the module has.
-        scope: The module's dictionary.
-
-    Example:
-        >>> names_there(("a", ANY_NAME), {"__name__": "m", "a": 1, "b": 2})
-        ['a', '*', 'b']
-    """
-    if "__getattr__" in scope and not all(map(scope.__contains__, names)):
-        names = *names, "__getattr__"  # which makes them when they are asked for
-    if ANY_NAME not in names or scope.get("__name__") in MAIN:
-        return names
-    own = [name for name in scope if not (name[:2] == "__" == name[-2:])]
-    return list(dict.fromkeys([*names, *own]))
-
-
-def _is_patch(value: Any) -> bool:
-    """Whether the user, or a test, has put something in the place of a package's own."""
-    if isinstance(value, types.FunctionType):
-        module = value.__globals__.get("__name__") or ""
-    else:
-        module = (value if isinstance(value, type) else type(value)).__module__
-    return module == "unittest.mock" or module in MAIN or is_user_module(str(module))
-
-
-def _home(module: str, scope: Mapping[str, Any]) -> str:
-    """The name of a module, if this is what is loaded under that name."""
-    loaded = sys.modules.get(module)
-    return module if loaded is not None and vars(loaded) is scope else ""
-
-
-def _sorted_set(parts: Iterable[Any]) -> list[Any]:
-    """Elements in an order that does not depend on their hashes."""
-
-    def key(part: Any) -> tuple[str, str, str]:
-        named = part if hasattr(part, "__qualname__") else type(part)
-        text = repr(part) if type(part) in _LEAVES else ""
-        return named.__module__ or "", named.__qualname__, text
-
-    return sorted(parts, key=key)
-
-
 class _UsageWalk:
     def __init__(self) -> None:
         self.usage = Usage()
@@ -363,7 +202,7 @@ class _UsageWalk:
 
     def visit(self, value: Any, names: tuple[str, ...] = _NO_NAMES) -> None:
         """Look at a value later; ``names`` are those that the code that uses it looks up."""
-        if type(value) not in _LEAVES:
+        if type(value) not in LEAVES:
             self._pending.append((value, names))
 
     def visit_classes(self, module: types.ModuleType) -> None:
@@ -398,9 +237,9 @@ class _UsageWalk:
         elif isinstance(value, METHODS):
             for part in METHOD_PARTS:
                 self.visit(getattr(value, part, None))
-        elif isinstance(value, _CONTAINERS):
+        elif isinstance(value, CONTAINERS):
             parts = self.usage.note_contents(value)
-            for part in _sorted_set(parts) if isinstance(value, _SETS) else parts:
+            for part in in_fixed_order(parts) if isinstance(value, SETS) else parts:
                 self.visit(part)
         else:
             self._instance(value)
@@ -433,7 +272,7 @@ class _UsageWalk:
         self.usage.note_function(function)
         self._note_module(module)
         names = names_in(function.__code__)
-        home = _home(module, scope)
+        home = home_of(module, scope)
         if "." not in function.__qualname__ and function.__module__ == module:
             self._bind(home, function.__qualname__, scope, names)  # how it is referred to
         for name in names_there(names, scope) if home else names:
@@ -465,7 +304,7 @@ class _UsageWalk:
             return
         self._note_module(name)
         for used in names_there(names, scope):
-            self._bind(_home(name, scope), used, scope, names)
+            self._bind(home_of(name, scope), used, scope, names)
 
     def _foreign_module(self, module: str, scope: dict[str, Any], names: tuple[str, ...]) -> None:
         for name in names:
