@@ -41,7 +41,16 @@ DURATION_LIMIT = 315_576_000_000.0
 """Seconds that a duration may have: ten thousand years, as Protocol Buffers define it."""
 
 FRAME_ENTRIES = 100_000
-"""Entries of one list in a frame: a client asks for at most a tenth of that at once."""
+"""Entries of one list in a frame."""
+
+FRAME_ASKED = 10_000
+"""Results or tasks that one frame asks about."""
+
+FRAME_TASKS = 1_000
+"""Tasks in one frame: twice what a client submits at once."""
+
+FRAME_RESULTS = 5_000
+"""Results, and payloads, in one frame: the engine makes them in one go, in some 20 ms."""
 
 REQUEST_LIMIT = 256 * MIB
 """Bytes of one message to the engine; more data than that is uploaded in chunks."""
@@ -219,6 +228,12 @@ BATCH_BYTES = 1 * MIB
 
 BATCH_TASKS = 500
 """Tasks in one SubmitTasks call."""
+
+BATCH_LINKS = 10_000
+"""Inputs and outputs of these, all together, from which on no more go into the call."""
+
+RESULTS_AT_ONCE = 2_000
+"""Results that one frame creates: of tasks that bring more, most go before them."""
 
 BATCHES_IN_FLIGHT = 4
 """Batches of tasks being submitted at once on a stream."""

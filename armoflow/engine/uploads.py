@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -13,6 +13,7 @@ from armoflow.engine.data_files import create, unlink, write_all
 from armoflow.engine.faults import StorageError
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.records import Stored
+from armoflow.engine.sweeper import SLICE
 
 BUFFER_BYTES: Final = 256 * KIB
 """Bytes of an upload that gather before a thread writes them."""
@@ -40,15 +41,22 @@ def places_of_much(items: Sequence[object]) -> list[int]:
     return list(sizes) if sum(sizes.values()) > WRITTEN_HERE else []
 
 
-async def store_all(store: ObjectStore, items: Sequence[bytes]) -> list[Stored]:
-    """Store the data of one request, all of it or none.
+async def store_all(
+    store: ObjectStore, items: Sequence[bytes], commit: Callable[[], Awaitable[None]]
+) -> list[Stored]:
+    """Store the data of one request, all of it or none; that of very many results in slices.
+
+    Args:
+        store: Where.
+        items: The data.
+        commit: Has committed what was stored; a restart removes what no result names by then.
 
     Raises:
         StorageError: If some of it cannot be written.
     """
     written: dict[int, Path] = {}
     if not (much := places_of_much(items)):
-        return _store(store, items, written)
+        return await _store(store, items, written, commit)
 
     def write() -> None:
         for place in much:
@@ -60,7 +68,7 @@ async def store_all(store: ObjectStore, items: Sequence[bytes]) -> list[Stored]:
     writing = asyncio.ensure_future(asyncio.to_thread(write))
     try:
         await asyncio.shield(writing)
-        return _store(store, items, written)
+        return await _store(store, items, written, commit)
     finally:
         if writing.done():
             clear()
@@ -68,11 +76,18 @@ async def store_all(store: ObjectStore, items: Sequence[bytes]) -> list[Stored]:
             writing.add_done_callback(clear)
 
 
-def _store(store: ObjectStore, items: Sequence[bytes], written: Mapping[int, Path]) -> list[Stored]:
+async def _store(
+    store: ObjectStore,
+    items: Sequence[bytes],
+    written: Mapping[int, Path],
+    commit: Callable[[], Awaitable[None]],
+) -> list[Stored]:
     """Store data, some of which is written into files already."""
     stored: list[Stored] = []
     try:
         for place, data in enumerate(items):
+            if place and place % SLICE == 0:
+                await commit()  # others have their turn
             path = written.get(place)
             stored.append(store.put(data) if path is None else store.adopt(path, len(data)))
     except BaseException:

@@ -195,12 +195,17 @@ class Pipeline:
     def _next_batch(self) -> list[PlannedTask]:
         backlog = self._backlog
         batch = self._taken = list[PlannedTask]()
-        total = 0
-        while len(batch) < config.BATCH_TASKS and total < 4 * config.BATCH_BYTES:
+        total = links = 0
+        while (
+            len(batch) < config.BATCH_TASKS
+            and total < 4 * config.BATCH_BYTES
+            and links < config.BATCH_LINKS
+        ):
             waited = backlog.next() if backlog.count else None
             if waited is not None:
                 batch.append(waited)
                 total += waited.size
+                links += len(waited.inputs) + len(waited.outputs)
                 continue
             entry = None if backlog.count and backlog.full else self._queue.take()
             if entry is None:
@@ -209,6 +214,7 @@ class Pipeline:
                 batch.append(entry)  # before it is offered: it is nowhere else now
                 if backlog.offer(entry):
                     total += entry.size
+                    links += len(entry.inputs) + len(entry.outputs)
                 else:
                     batch.pop()
             elif isinstance(entry, Constant):

@@ -44,9 +44,6 @@ from armoflow.protocol.transport import EndedTasks, SharedSessions, TaskState, T
 if TYPE_CHECKING:
     from armoflow.protocol.standard import StandardTransport
 
-_IDS = 10_000
-"""Ids in one frame that asks for results."""
-
 
 class BatchTransport:
     """Speaks the batch extension; see :class:`~armoflow.protocol.transport.Transport`.
@@ -166,6 +163,8 @@ class BatchTransport:
                 submit = functools.partial(self._ask, Kind.FENCED, session_id, note.fence)
             else:
                 await note.confirm()
+        if len(results) > config.RESULTS_AT_ONCE:
+            results = await self._create_others(session_id, results, submissions)
         try:
             await submit(results, levels, tasks, payloads)
         except RefusedError as error:
@@ -180,6 +179,22 @@ class BatchTransport:
         if self.info.frees_payloads:
             for task in submissions:
                 task.payload_id = ""
+
+    async def _create_others(
+        self,
+        session_id: str,
+        results: Sequence[tuple[str, str]],
+        submissions: Sequence[Submission],
+    ) -> list[tuple[str, str]]:
+        """Create all outputs of tasks but the first of each; returns the results that are left.
+
+        By the first ones the engine knows a submission that is repeated.
+        """
+        others = {handle.id for task in submissions for handle in task.outputs[1:]}
+        first = [result for result in results if result[0] in others]
+        for some in chunks(first, config.RESULTS_AT_ONCE):
+            await self._ask(Kind.SUBMIT, session_id, some, [], [], [])
+        return [result for result in results if result[0] not in others]
 
     def _give_ids(
         self, submissions: Sequence[Submission], *, share: bool
@@ -324,7 +339,7 @@ class BatchTransport:
     async def poll(self, session_id: str, result_ids: Sequence[str]) -> Sequence[ResultChange]:
         """The final ones among these results."""
         changes: list[ResultChange] = []
-        for ids in chunks(result_ids, _IDS):
+        for ids in chunks(result_ids, config.FRAME_ASKED):
             changes.extend(map(read_change, await self._stream.request(Kind.POLL, ids)))
         return changes
 
@@ -370,12 +385,12 @@ class BatchTransport:
 
     async def delete(self, session_id: str, result_ids: Sequence[str]) -> None:
         """Delete the data of results."""
-        for ids in chunks(result_ids, _IDS):
+        for ids in chunks(result_ids, config.FRAME_ASKED):
             await self._stream.request(Kind.DELETE, ids)
 
     async def cancel_tasks(self, session_id: str, task_ids: Sequence[str]) -> None:
         """Cancel tasks that have not ended."""
-        for ids in chunks(task_ids, _IDS):
+        for ids in chunks(task_ids, config.FRAME_ASKED):
             await self._stream.request(Kind.CANCEL, ids)
 
     async def cancel_session(self, session_id: str) -> None:

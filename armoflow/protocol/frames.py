@@ -70,7 +70,10 @@ from armoflow.codec.written import PREFIX as WRITTEN_PREFIX
 from armoflow.config import (
     DURATION_LIMIT,
     ERROR_TEXT_LIMIT,
+    FRAME_ASKED,
     FRAME_ENTRIES,
+    FRAME_RESULTS,
+    FRAME_TASKS,
     LANE_MESSAGE_LIMIT,
     OPTIONS_COUNT,
     OPTIONS_TEXT,
@@ -199,6 +202,7 @@ _IDS = ListOf(ID, FRAME_ENTRIES)
 _KEY = Plain(str)
 """An id of what must exist already: looked up before anything is made of it."""
 _KEYS = ListOf(_KEY, FRAME_ENTRIES)
+_ASKED = ListOf(_KEY, FRAME_ASKED)
 _FILE = Record(path=_NAME, size=SIZE)
 
 OPTIONS = Named(
@@ -218,24 +222,24 @@ OPTIONS = Named(
 """Task options by field name, wherever they come from."""
 
 _SUBMITTED: Mapping[str, Shape] = {
-    "results": ListOf(Record(id=ID, name=_NAME), FRAME_ENTRIES),
-    "options": ListOf(Optional(OPTIONS), FRAME_ENTRIES),
+    "results": ListOf(Record(id=ID, name=_NAME), FRAME_RESULTS),
+    "options": ListOf(Optional(OPTIONS), FRAME_TASKS),
     "tasks": ListOf(
         Record(id=ID, payload=_KEY, dependencies=_KEYS, outputs=_KEYS, options=SIZE),
-        FRAME_ENTRIES,
+        FRAME_TASKS,
     ),
-    "payloads": ListOf(Record(id=_KEY, data=Either(_FILE)), FRAME_ENTRIES),
+    "payloads": ListOf(Record(id=_KEY, data=Either(_FILE)), FRAME_RESULTS),
 }
 
 REQUESTS: Mapping[int, Record] = {
     Kind.HELLO: Record(version=Integer(), local=FLAG),
     Kind.WATCH: Record(session=_KEY),
     Kind.SUBMIT: Record(session=_KEY, **_SUBMITTED),
-    Kind.FETCH: Record(results=_KEYS),
-    Kind.POLL: Record(results=_KEYS),
-    Kind.FAILURES: Record(results=_KEYS),
-    Kind.DELETE: Record(results=_KEYS),
-    Kind.CANCEL: Record(tasks=_KEYS),
+    Kind.FETCH: Record(results=_ASKED),
+    Kind.POLL: Record(results=_ASKED),
+    Kind.FAILURES: Record(results=_ASKED),
+    Kind.DELETE: Record(results=_ASKED),
+    Kind.CANCEL: Record(tasks=_ASKED),
     Kind.LISTEN: Record(session=_KEY),
     Kind.INTRODUCE: Record(),
     Kind.OPEN: Record(options=OPTIONS, partitions=ListOf(_NAME, FRAME_ENTRIES)),
@@ -276,9 +280,9 @@ REPLIES: Mapping[int, Shape] = {
     Kind.HELLO: Named(
         {"fences": FLAG, "frees_payloads": FLAG, "shares_payloads": FLAG, "staging": _NAME}
     ),
-    Kind.FETCH: ListOf(Optional(Either(_FILE, Record())), FRAME_ENTRIES),
-    Kind.POLL: ListOf(_CHANGE, FRAME_ENTRIES),
-    Kind.FAILURES: ListOf(Record(result=ID, task=ID, status=_NAME, error=_ERROR), FRAME_ENTRIES),
+    Kind.FETCH: ListOf(Optional(Either(_FILE, Record())), FRAME_ASKED),
+    Kind.POLL: ListOf(_CHANGE, FRAME_ASKED),
+    Kind.FAILURES: ListOf(Record(result=ID, task=ID, status=_NAME, error=_ERROR), FRAME_ASKED),
     Kind.WATCH: _NOTHING,
     Kind.SUBMIT: _NOTHING,
     Kind.DELETE: _NOTHING,

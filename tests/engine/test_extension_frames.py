@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from armonik.client import ArmoniKResults, ArmoniKSessions, ArmoniKTasks
 from raw_stream import DOORS, RawStream, open_stream
 from serving import Serving, serve, task_options
 
+from armoflow.config import FRAME_ASKED, FRAME_RESULTS, FRAME_TASKS
+from armoflow.engine.services import connection
+from armoflow.engine.services.connection import Connection
 from armoflow.protocol.frames import Kind
 
 HUGE = 2**63
@@ -342,6 +346,55 @@ def test_a_number_that_is_used_twice_is_answered_twice(session: str, stream: Raw
     submission = names(os.urandom(4).hex())
     stream.send_frames(*[[3, Kind.SUBMIT, session, *submission]] * 2)
     assert [stream.receive(), stream.receive()] == [[3, Kind.OK, None]] * 2
+
+
+@pytest.mark.parametrize("what", ["results", "options", "tasks", "payloads"])
+def test_a_submission_that_others_would_wait_for_is_refused(
+    serving: Serving, session: str, stream: RawStream, what: str
+) -> None:
+    """Whatever one frame holds is done in one go. A client says it in several."""
+    before = traces(serving)
+    submission = dict(zip(("results", "options", "tasks", "payloads"), names("many"), strict=True))
+    most = {"results": FRAME_RESULTS, "payloads": FRAME_RESULTS}.get(what, FRAME_TASKS)
+    submission[what] = submission[what][:1] * (most + 1)
+    kind, code, text, _ = stream.request(Kind.SUBMIT, session, *submission.values())
+    assert (kind, code) == (Kind.REFUSED, "INVALID_ARGUMENT")
+    assert text == f"SUBMIT.{what} has {most + 1} entries: at most {most} are taken"
+    for asking in (Kind.FETCH, Kind.POLL, Kind.FAILURES, Kind.DELETE, Kind.CANCEL):
+        kind, _, text, _ = stream.request(asking, ["x"] * (FRAME_ASKED + 1))
+        assert (kind, text[-15:]) == (Kind.REFUSED, "10000 are taken")
+    assert traces(serving) == before
+
+
+def test_others_have_their_turn_between_the_frames_of_a_message(
+    serving: Serving, session: str, stream: RawStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many came together; they are taken in their order."""
+    monkeypatch.setattr(connection, "TURN", 0.0)
+    turns = [0]
+    taken: list[tuple[int, int]] = []
+
+    def count() -> None:
+        turns[0] += 1
+        if len(taken) < 20:
+            asyncio.get_running_loop().call_soon(count)
+
+    take = Connection._take
+
+    def watched(self: Connection, frame: Any) -> None:
+        if not taken:
+            asyncio.get_running_loop().call_soon(count)
+        taken.append((frame[0], turns[0]))
+        take(self, frame)
+
+    monkeypatch.setattr(Connection, "_take", watched)
+    identifier = os.urandom(4).hex()
+    stream.send_frames(
+        *([n, Kind.SUBMIT, session, *names(f"{identifier}-{n}")] for n in range(1, 21))
+    )
+    assert [stream.receive()[0] for _ in range(20)] == [*range(1, 21)]
+    assert [number for number, _ in taken] == [*range(1, 21)]
+    assert len({turn for _, turn in taken}) == 20
 
 
 def test_a_message_of_very_many_small_parts_is_refused(

@@ -176,8 +176,10 @@ def test_fuzz_the_batch_stream(
     async def open_again(engine: Engine) -> None:
         session = engine.state.sessions.get(SESSION)
         if session is not None and session.status is not SessionStatus.RUNNING:
-            await engine.sweeper.finished(SESSION)
-            await engine.apply(engine.state.delete_session(engine.now(), SESSION))
+            # Until its rows are removed, those of another one of that name would go with them.
+            await engine.sweeper.change(
+                SESSION, lambda: engine.state.delete_session(engine.now(), SESSION)
+            )
         if session is None or session.status is not SessionStatus.RUNNING:
             open_session(engine)
 

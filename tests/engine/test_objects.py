@@ -11,9 +11,10 @@ import pytest
 from engine_support import Running, in_loop
 
 from armoflow.config import INLINE_DATA_LIMIT
+from armoflow.engine import uploads
 from armoflow.engine.faults import StorageError
 from armoflow.engine.objects import READ_AHEAD, READ_AHEAD_BYTES, ObjectStore
-from armoflow.engine.records import NewResult, StateError, Stored
+from armoflow.engine.records import Changes, NewResult, StateError, Stored
 from armoflow.engine.uploads import ObjectWriter, store_all
 
 
@@ -237,6 +238,41 @@ async def test_only_whole_files_from_the_staging_directory_are_taken_over(
         assert secret.read_bytes() == b"secret"
 
 
+async def no_commit() -> None:
+    raise AssertionError("so little is stored in one go")
+
+
+@in_loop
+async def test_data_of_very_many_results_is_stored_in_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is committed by itself; what is stored when it cannot go on goes again."""
+    monkeypatch.setattr(uploads, "SLICE", 10)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        rows: list[int] = []
+        engine._journal.on_begun = lambda batch: rows.append(len(batch.data))
+
+        async def commit() -> None:
+            await engine.apply(Changes())
+
+        stored = await store_all(engine.objects, [b"%d" % n for n in range(35)], commit)
+        await commit()
+        assert rows == [10, 10, 10, 5]
+        found = await engine.objects.read_many(each.opaque_id for each in stored)
+        assert [found[each.opaque_id] for each in stored] == [b"%d" % n for n in range(35)]
+
+        engine.objects.delete([each.opaque_id for each in stored])
+
+        async def full() -> None:
+            await commit()
+            raise StorageError(OSError(errno.ENOSPC, "full"), tmp_path)
+
+        with pytest.raises(StorageError):
+            await store_all(engine.objects, [b"more"] * 35, full)
+        assert engine.objects._memory_used == 0
+
+
 @pytest.mark.parametrize(("count", "elsewhere"), [(1, False), (3, True)])
 @in_loop
 async def test_a_thread_writes_what_comes_at_once_if_it_is_much(
@@ -253,7 +289,7 @@ async def test_a_thread_writes_what_comes_at_once_if_it_is_much(
         running.open_session()
         objects = running.engine.objects
         items = [b"small", *[bytes([number]) * 100_000 for number in range(count)]]
-        stored = await store_all(objects, items)
+        stored = await store_all(objects, items, no_commit)
         name_data(running, *stored)
         found = await objects.read_many(each.opaque_id for each in stored)
         read = [found[each.opaque_id] for each in stored]
@@ -276,7 +312,7 @@ async def test_what_cannot_be_stored_whole_leaves_nothing(
     async with Running(tmp_path) as running:
         objects = running.engine.objects
         with pytest.raises(StorageError):
-            await store_all(objects, [b"small", bytes(100_000), b"1" * 100_000])
+            await store_all(objects, [b"small", bytes(100_000), b"1" * 100_000], no_commit)
         assert list(objects.staging.iterdir()) == []
         assert objects.stored_bytes()["files"] == 0
 
@@ -296,7 +332,7 @@ async def test_who_leaves_while_data_is_written_leaves_nothing(
     monkeypatch.setattr(ObjectStore, "write_staged", slow)
     async with Running(tmp_path) as running:
         objects = running.engine.objects
-        storing = asyncio.create_task(store_all(objects, [bytes(100_000)] * 2))
+        storing = asyncio.create_task(store_all(objects, [bytes(100_000)] * 2, no_commit))
         await begun.wait()
         writing = [each for each in asyncio.all_tasks() if each.get_coro().__name__ == "to_thread"]
         storing.cancel()

@@ -6,13 +6,22 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from armonik.protogen.common import results_common_pb2
 from engine_support import Running, in_loop
 
 from armoflow.agent.effects import Effects
 from armoflow.engine import core, sweeper
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
-from armoflow.engine.records import ResultStatus, SessionStatus, TaskStatus
+from armoflow.engine.records import (
+    NewResult,
+    ResultStatus,
+    SessionStatus,
+    StateError,
+    TaskStatus,
+)
+from armoflow.engine.services import results as results_service
+from armoflow.engine.services.results import ResultsService
 
 TASKS = 60
 SLICE = 7
@@ -112,6 +121,43 @@ async def test_others_have_their_turn_between_slices(tmp_path: Path, command: st
         left["cancel"] = TaskStatus.CANCELLED
         assert found.pop(TaskStatus.COMPLETED) == 1
         assert found == ({} if command == "delete" else {left[command]: len(tasks)})
+
+
+@in_loop
+async def test_very_many_results_take_stored_data_in_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_service, "SLICE", SLICE)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        session = running.open_session()
+        ids = [engine.new_id() for _ in range(40)]
+        new = [NewResult(result_id, "import") for result_id in ids]
+        data = engine.objects.put(b"data")
+        await engine.apply(engine.state.create_results(engine.now(), session, new))
+        request = results_common_pb2.ImportResultsDataRequest(session_id=session)
+        for result_id in [*ids, "unknown"]:
+            request.results.add(result_id=result_id, opaque_id=data.opaque_id)
+        service = ResultsService(engine)
+        with pytest.raises(StateError, match="unknown"):
+            await service.ImportResultsData(request, None)
+        assert {engine.state.results[key].status for key in ids} == {ResultStatus.CREATED}
+
+        del request.results[-1]
+        rows: list[int] = []
+        engine._journal.on_begun = lambda batch: rows.append(len(batch.results))
+        importing = asyncio.ensure_future(service.ImportResultsData(request, None))
+        while not rows:
+            await asyncio.sleep(0)
+        session = running.open_session()  # others have their turn
+        await engine.committed()
+        assert not importing.done()
+        reply = await importing
+        assert [(one.result_id, one.status) for one in reply.results] == [
+            (result_id, ResultStatus.COMPLETED) for result_id in ids
+        ]
+        assert max(rows) <= 2 * SLICE
+        assert sum(rows) == 40
 
 
 @in_loop

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from armoflow import config
 from armoflow.codec.payload import Operation, Payload
 from armoflow.orchestrator.backlog import Backlog
 from armoflow.orchestrator.cancelling import Canceller
@@ -126,6 +127,36 @@ def test_the_last_is_cancelled_first() -> None:
     """Else those that wait would take the place of those that are stopped."""
     _, told = asyncio.run(cancelled_after(12))
     assert told == ["c", "b", "a"]
+
+
+def test_a_batch_ends_with_the_task_that_names_very_many_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of a batch's results costs the engine, whoever's it is."""
+    monkeypatch.setattr(config, "BATCH_LINKS", 10)
+    wire = Wire()
+    batches: list[list[str]] = []
+    submit = wire.submit
+
+    async def watched(session: str, tasks: Sequence[PlannedTask], *rest: Any) -> None:
+        batches.append([task.name for task in tasks])
+        await submit(session, tasks, *rest)
+
+    wire.submit = watched  # type: ignore[method-assign]
+
+    async def run() -> None:
+        pipeline = make_pipeline(wire, Tracker(), lambda tasks: None, Backlog(None))
+        for name, count in (("a", 1), ("b", 1), ("c", 9), ("d", 4), ("e", 12), ("f", 1)):
+            outputs = [Result(f"{name}{number}") for number in range(count)]
+            task = PlannedTask(Payload(Operation.CALL, name), [], outputs, WireOptions(60.0))
+            pipeline.put(task)
+        running = asyncio.create_task(pipeline.run())
+        while sum(map(len, batches)) < 6:
+            await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert batches == [["a", "b", "c"], ["d", "e"], ["f"]]
 
 
 class Defect(Exception):

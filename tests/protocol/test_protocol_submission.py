@@ -180,6 +180,34 @@ def test_who_plans_asks_itself_where_an_engine_does_not_fence(
     assert kinds == sent
 
 
+def test_of_tasks_with_very_many_outputs_most_are_created_before_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No frame is long; the tasks come with the first of each, by which a repetition is known."""
+    monkeypatch.setattr(config, "RESULTS_AT_ONCE", 5)
+    sent: list[tuple[Kind, list[str], int]] = []
+
+    async def ask(kind: Kind, session_id: str, *submitted: Any) -> None:
+        results, _, tasks, _ = submitted
+        sent.append((kind, [name.rpartition("/")[2] for _, name in results], len(tasks)))
+
+    tasks = make_tasks("a", "b")
+    tasks[0].outputs = [ResultHandle(f"a{number}") for number in range(9)]
+
+    async def call() -> None:
+        transport = BatchTransport(CALLER, "auto", FakeEngine().transport())
+        transport._ask = ask  # type: ignore[method-assign]
+        await transport.submit("session", tasks, lambda: None)
+
+    run(call())
+    assert sent == [
+        (Kind.SUBMIT, ["a1", "a2", "a3", "a4", "a5"], 0),
+        (Kind.SUBMIT, ["a6", "a7", "a8"], 0),
+        (Kind.SUBMIT, ["a0", "a", "b", "b"], 2),
+    ]
+    assert len({handle.id for task in tasks for handle in task.outputs}) == 10
+
+
 def test_a_refused_batch_keeps_its_ids() -> None:
     engine, tasks = FakeEngine(), make_tasks("a", "b")
     lost = ResultHandle("lost", "result-lost")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,9 @@ ENDING = "the engine is shutting down"
 NOT_READING = "the client does not read"
 """Why streams are ended."""
 
+TURN = 0.005
+"""Seconds for which one stream's requests are taken before others have their turn."""
+
 SHOWN = 60
 """Characters of a malformed frame that are shown."""
 
@@ -77,7 +81,7 @@ class Connection:
     Args:
         engine: The engine.
         on_frames: Called when there are frames to send, or never will be any more.
-        on_room: Called when requests are taken again after they were not.
+        on_room: Called when requests are taken again after some were left.
         calls: Counts what is asked for instead of by calls; None: that is not taken here.
 
     Attributes:
@@ -92,6 +96,7 @@ class Connection:
         calls: CallLog | None = None,
     ) -> None:
         self._engine = engine
+        self._on_room = on_room
         self.replies = Replies(engine, on_frames, on_room, self.close)
         self._local = False
         self._answers = Answers(engine)
@@ -117,14 +122,23 @@ class Connection:
     # --- the stream -----------------------------------------------------------------------------
 
     def take(self, frames: Iterator[Any]) -> bool:
-        """Take requests as far as there is room; False if some are left.
+        """Take requests as far as there is room, and it is not others' turn.
+
+        Returns:
+            False if some may be left: it is told when these are taken.
 
         Raises:
             MalformedError: When it comes to what cannot be answered.
         """
+        if not self.replies.has_room:
+            return False
+        until = time.monotonic() + TURN
         for frame in frames:
             self._take(frame)
             if not self.replies.has_room:
+                return False
+            if time.monotonic() > until:
+                asyncio.get_running_loop().call_soon(self._on_room)
                 return False
         return True
 

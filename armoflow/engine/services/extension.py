@@ -78,9 +78,9 @@ async def _read(
     async for message in requests:
         try:
             frames = unpack(message)
+            room.clear()
             while not connection.take(frames):
+                await room.wait()
                 room.clear()
-                if not connection.replies.has_room:
-                    await room.wait()
         except MalformedError as error:
             raise StateError("INVALID_ARGUMENT", str(error)) from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from armonik.protogen.client.results_service_pb2_grpc import ResultsServicer
@@ -51,7 +51,8 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         """Create results with their data."""
         self._check_new(request)
         objects = self._engine.objects
-        stored = await store_all(objects, [item.data for item in request.results])
+        data = [item.data for item in request.results]
+        stored = await store_all(objects, data, lambda: self._commit(Changes()))
         reply = messages.CreateResultsResponse()
         try:
             await self._create(request, stored, reply.results)
@@ -151,17 +152,11 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
                 "UNKNOWN" if engine.options.strict else "INVALID_ARGUMENT",
                 "the same result is listed twice",
             )
-        imported = []
-        for item in request.results:
-            size = await engine.objects.size(item.opaque_id)
-            if size is None:
-                raise StateError("NOT_FOUND", f"no data is stored as {item.opaque_id!r}")
-            imported.append((item.result_id, Stored(item.opaque_id, size)))
-        try:
-            changes = engine.state.import_results(engine.now(), request.session_id, imported)
-        except StateError as refusal:
-            raise await self._tell_deleted(refusal, ids) from None
-        return messages.ImportResultsDataResponse(results=await self._apply(changes, ids))
+        if engine.options.strict and len({item.opaque_id for item in request.results}) < len(ids):
+            raise StateError("UNKNOWN", "the same data is listed twice")
+        reply = messages.ImportResultsDataResponse()
+        await self._import(request.session_id, await self._located(request.results), reply.results)
+        return reply
 
     async def WatchResults(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Declared by the API, implemented nowhere."""
@@ -195,6 +190,46 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         else:
             creating = engine.sweeper.in_slices(range(count), create, urgent=True)
             await engine.admission.promise(creating)
+
+    async def _located(self, items: Iterable[Any]) -> list[tuple[str, Stored]]:
+        """The data that is imported, by the results that are to have it."""
+        found: list[tuple[str, Stored]] = []
+        for item in items:
+            if found and len(found) % SLICE == 0:
+                await asyncio.sleep(0)  # others have their turn
+            size = await self._engine.objects.size(item.opaque_id)
+            if size is None:
+                raise StateError("NOT_FOUND", f"no data is stored as {item.opaque_id!r}")
+            found.append((item.result_id, Stored(item.opaque_id, size)))
+        return found
+
+    async def _import(
+        self, session_id: str, imported: Sequence[tuple[str, Stored]], shown: Any
+    ) -> None:
+        """Import data, of very many results in slices, and show them.
+
+        All are checked before. What changes in the middle stops it there, as a kill does.
+        """
+        engine = self._engine
+        state = engine.state
+
+        def complete(some: Sequence[tuple[str, Stored]]) -> Changes:
+            changes = state.import_results(engine.now(), session_id, some)
+            shown.extend([result_to_message(changes.results[key]) for key, _ in some])
+            return changes
+
+        try:
+            if len(imported) <= SLICE:
+                await self._commit(complete(imported))
+                return
+            for start in range(0, len(imported), SLICE):
+                state.check_import(session_id, imported[start : start + SLICE])
+                await asyncio.sleep(0)
+            importing = engine.sweeper.in_slices(imported, complete, urgent=True)
+            await engine.admission.promise(importing)
+        except StateError as refusal:
+            ids = [result_id for result_id, _ in imported]
+            raise await self._tell_deleted(refusal, ids) from None
 
     def _check_new(self, request: Any) -> None:
         """Refuse results that could not be kept, or shown again.

@@ -15,7 +15,8 @@ _COMMANDS: Final = (
     *("submit_tasks", "submit_with_data", "disown"),
     *("acquire", "start", "put_behind", "run", "release", "delay"),
     *("complete_tasks", "fail_task", "cancel_tasks", "stopped"),
-    *("announce", "complete_announced", "withdraw", "evict", "evict_results"),
+    *("announce", "complete_announced", "announce_client_part", "start_client_tasks"),
+    *("withdraw", "evict", "evict_results"),
 )
 
 

@@ -79,6 +79,21 @@ class ResultCommands(Propagation):
         changes = Changes()
         if not results:
             return changes
+        records = self.check_import(session_id, results)
+        for result, stored in records:
+            self._complete(changes, now, result, stored)
+        for result, _ in records:
+            self._wake(changes, now, result)
+        return changes
+
+    def check_import(
+        self, session_id: str, results: Sequence[tuple[str, Stored]]
+    ) -> list[tuple[ResultRecord, Stored]]:
+        """Refuse an import, or some of it, as the command would; the results, if it is taken.
+
+        Raises:
+            StateError: Why it is refused.
+        """
         self._session(session_id)
         records = [
             (self._result_in(session_id, result_id), stored) for result_id, stored in results
@@ -98,11 +113,7 @@ class ResultCommands(Propagation):
                 "UNKNOWN" if self.strict else "INVALID_ARGUMENT",
                 f"{duplicate!r} is named twice in one import: name it once",
             )
-        for result, stored in records:
-            self._complete(changes, now, result, stored)
-        for result, _ in records:
-            self._wake(changes, now, result)
-        return changes
+        return records
 
     def delete_results(
         self, now: float, result_ids: Sequence[str], session_id: str = ""
