@@ -182,7 +182,7 @@ class Job:
     def wait(self, item: int) -> None:
         """An item waits for its next attempt: the others go on."""
         self._put(item, self._nothing)
-        self.recorder.wait(item, self.attempts.spent[item])
+        self.recorder.wait(item, self.attempts.spent[item], self.attempts.due[item])
 
     def rest(self, item: int, fold: Fold | None = None) -> None:
         """Nothing can be done before this item is due."""

@@ -6,7 +6,7 @@ what its owner needs to go on without it:
 * the **mark**: the task and the item that run, the attempt, when that attempt must have ended, and
   how much memory this process may have meanwhile;
 * the **spool**: the finished slots of the running task, one entry per item; an item that waits for
-  its next attempt says how many it has spent;
+  its next attempt says how many it has spent, and until when it waits;
 * the **outbox**: completions that were not sent yet.
 
 One word is the owner's: whether other processes have nothing to do.
@@ -85,11 +85,13 @@ class SpoolEntry(NamedTuple):
         item: The item.
         cells: If it is finished: its slot in each output, as :func:`cell_to_wire` writes them.
         spent: If it waits for its next attempt: the attempts that it has spent.
+        due: Until when it waits, in CLOCK_MONOTONIC nanoseconds.
     """
 
     item: int
     cells: list[Any]
     spent: int = 0
+    due: int = 0
 
 
 class Position(NamedTuple):
@@ -171,7 +173,9 @@ def decode_entries(
         elif kind == MANY:
             entries.append(SpoolEntry(item, msgpack.unpackb(data)))
         elif kind == WAITS:
-            entries.append(SpoolEntry(item, [], int.from_bytes(data, "little")))
+            # As much as there is: a child writes what it likes.
+            spent, due = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:12], "little")
+            entries.append(SpoolEntry(item, [], spent, due))
         position = end
     return entries
 
@@ -238,10 +242,10 @@ class MarkWriter:
         words[ATTEMPT] = attempt
         words[INLINE] = number
 
-    def wait(self, item: int, spent: int) -> None:
-        """An item waits for its next attempt: it comes after others."""
+    def wait(self, item: int, spent: int, due: int) -> None:
+        """An item waits for its next attempt: it comes after others, and not before it is due."""
         self.words[DEADLINE] = 0
-        self.add(item, WAITS, spent.to_bytes(4, "little"))
+        self.add(item, WAITS, spent.to_bytes(4, "little") + due.to_bytes(8, "little"))
 
     def go_to(self, item: int) -> None:
         """The next item is not the one after the last; until it starts nothing of the user's runs.

@@ -64,9 +64,9 @@ class History:
     def note(self, entries: Iterable[SpoolEntry]) -> None:
         """What a child that died had done."""
         self._take_over_saved()
-        for item, cells, spent in entries:
+        for item, cells, spent, due in entries:
             if spent:
-                self.spent[item] = (spent, 0)
+                self.spent[item] = (spent, due)
             else:
                 self.finished[item] = cells
                 self.spent.pop(item, None)

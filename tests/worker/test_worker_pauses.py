@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,11 +251,16 @@ def test_the_mark_shows_that_nothing_runs_and_what_was_done(
     local.run(payload, folder=str(folder))
     assert seen == [(-1, 1, 0)]
     entries = [
-        (entry.item, bool(entry.cells), entry.spent)
+        (entry.item, bool(entry.cells), entry.spent, entry.due > 0)
         for _, base, lengths, spool in local.shipped
         for entry in decode_entries(base, memoryview(lengths).cast("I"), spool)
     ]
-    assert entries == [(0, True, 0), (1, False, 1), (2, True, 0), (1, True, 0)]
+    assert entries == [
+        (0, True, 0, False),
+        (1, False, 1, True),
+        (2, True, 0, False),
+        (1, True, 0, False),
+    ]
 
 
 # --- a seat -------------------------------------------------------------------------------------
@@ -293,10 +299,32 @@ async def test_a_crash_leaves_the_attempts_of_those_that_wait(tmp_path: Path) ->
 
 
 @on_a_loop
+async def test_a_crash_ends_no_pause_of_others(tmp_path: Path) -> None:
+    def die_once(value: int) -> int:
+        import os as system
+        from pathlib import Path as Place
+
+        if value == 2 and not Place(marker).exists():
+            Place(marker).touch()
+            system.kill(system.getpid(), 9)
+        return value
+
+    marker, log = str(tmp_path / "marker"), tmp_path / "log"
+    async with seat(tmp_path / "seat") as host:
+        settings = retried(backoff=LONG)
+        payload = collection(MAP, flaky(log, {1: 1}, die_once), values(*range(4)), settings=settings)
+        work = host.work(payload)
+        host.supervisor.send([work])
+        await host.until(lambda: bool(host.paused_works))
+        assert list(work.history.spent) == [1]
+    assert runs(log) == ["0", "1", "2", "2", "3"]
+
+
+@on_a_loop
 async def test_a_child_that_dies_while_it_waits_is_replaced(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with seat(tmp_path / "seat") as host:
-        payload = collection(MAP, flaky(log, {0: 1}), values(0, 1), settings=retried(backoff=LONG))
+        payload = collection(MAP, flaky(log, {0: 1}), values(0, 1), settings=retried(backoff=3.0))
         work = await run_in_folder(host, payload, tmp_path / "folder")
         await host.until(lambda: host.supervisor.pid is not None)
         await file_appears(log)
@@ -311,7 +339,10 @@ async def test_a_child_that_dies_while_it_waits_is_replaced(tmp_path: Path) -> N
 
         await rests()
         os.kill(child.pid, signal.SIGKILL)
+        await host.until(lambda: bool(work.history.spent))
+        _, due = work.history.spent[0]
         await host.wait_for([work])
+        assert time.monotonic_ns() > due  # its successor has waited for what was left of the pause
         assert host.outcomes[work.key].effects is not None
         ((method, ((log_name, _),)),) = host.requests
         assert (method, log_name) == ("store_results", "items/0 of 2 failed, 1 tried again")
