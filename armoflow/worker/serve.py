@@ -23,7 +23,7 @@ from armonik.protogen.worker.worker_service_pb2_grpc import add_WorkerServicer_t
 from armoflow import config
 from armoflow.agent.passages import NOBODY, Passage
 from armoflow.codec.compatibility import described
-from armoflow.errors import ArmoflowError
+from armoflow.errors import ArmoflowError, EngineError
 from armoflow.system.descendants import MARK, new_mark
 from armoflow.system.descriptors import require_files
 from armoflow.system.disk_faults import describe
@@ -59,6 +59,8 @@ _CHANNEL = (
 )
 _SERVER = (
     *_COMMON,
+    # Without this a second worker would share the port, and get half of the first one's tasks.
+    ("grpc.so_reuseport", 0),
     # ArmoniK's agent sends pings of its own while a long task runs: they are no abuse.
     ("grpc.http2.max_ping_strikes", 0),
 )
@@ -194,7 +196,13 @@ def _listen(server: Any, addresses: Addresses) -> None:
     if addresses.worker_socket is not None:
         addresses.worker_socket.parent.mkdir(parents=True, exist_ok=True)
         addresses.remove_worker_socket()
-    server.add_insecure_port(target(addresses.worker))
+    try:
+        server.add_insecure_port(target(addresses.worker))
+    except RuntimeError as error:
+        raise EngineError(
+            f"cannot listen at {addresses.worker}, as ComputePlane__WorkerChannel__Address says: "
+            "somebody else does, or it is no address of this machine"
+        ) from error
 
 
 async def _main(

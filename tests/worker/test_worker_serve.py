@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable
@@ -24,7 +25,7 @@ from seats import PATIENCE, call, file_appears
 
 from armoflow import config
 from armoflow.codec.payload import CodeReference, Payload
-from armoflow.errors import WorkerDiedError
+from armoflow.errors import EngineError, WorkerDiedError
 from armoflow.system.ending import Ending
 from armoflow.worker.addresses import Addresses
 from armoflow.worker.serve import grace_seconds, serve
@@ -240,6 +241,56 @@ def test_addresses_come_from_armoniks_variables() -> None:
     assert given.worker_socket is None and given.agent_socket == Path("/run/agent.sock")
     with pytest.raises(ValueError, match="SocketType"):
         Addresses.from_environment({"ComputePlane__AgentChannel__SocketType": "pigeon"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "place"),
+    [
+        ("tcp", "http://127.0.0.1:1080/", "127.0.0.1:1080"),
+        ("TCP", "HTTP://[::1]:1080", "[::1]:1080"),
+        ("tcp", "localhost:1080", "localhost:1080"),
+        ("tcp", "https://127.0.0.1:1080", None),
+        ("tcp", "http://127.0.0.1", None),
+        ("tcp", "http://127.0.0.1:99999", None),
+        ("tcp", "http://127.0.0.1:port", None),
+        ("tcp", "http://[::1:1080", None),
+        ("tcp", "/cache/worker.sock", None),
+        ("tcp", "", None),
+        ("unixdomainsocket", "http://127.0.0.1:1080", None),
+        ("", "tcp://127.0.0.1:1080", None),
+    ],
+)
+def test_an_address_is_of_its_kind(kind: str, address: str, place: str | None) -> None:
+    """gRPC would listen at some other port, or tell of a domain name."""
+    variables = {
+        "ComputePlane__WorkerChannel__Address": address,
+        "ComputePlane__WorkerChannel__SocketType": kind,
+    }
+    if place is not None:
+        assert Addresses.from_environment(variables).worker == place
+        return
+    with pytest.raises(ValueError, match=r"WorkerChannel__Address is .*SocketType .*: write "):
+        Addresses.from_environment(variables)
+
+
+def test_two_workers_cannot_share_a_port() -> None:
+    """Each would get half of the other's tasks."""
+
+    async def test() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            place = f"127.0.0.1:{probe.getsockname()[1]}"
+        addresses = Addresses(place, "unix:/nobody")
+        told = Ending()
+        first = asyncio.create_task(serve(addresses, told))
+        async with grpc.aio.insecure_channel(place) as channel:
+            await asyncio.wait_for(channel.channel_ready(), PATIENCE)
+            with pytest.raises(EngineError, match=r"cannot listen at .*:\d+, as ComputePlane__Wo"):
+                await serve(addresses, Ending())
+        told.set()
+        await first
+
+    run(test())
 
 
 # --- its child ----------------------------------------------------------------------------------
