@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -29,19 +30,36 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_the_services_describe_themselves(serving: Serving, version: str) -> None:
+    listed, described = ask(
+        serving,
+        version,
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=TASKS),
+    )
+    names = {service.name for service in listed.list_services_response.service}
+    assert {TASKS, "grpc.health.v1.Health"} <= names
+    assert described.file_descriptor_response.file_descriptor_proto
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_a_symbol_may_be_a_method(serving: Serving, version: str) -> None:
+    """As `grpcurl HOST describe SERVICE.METHOD` asks."""
+    symbols = [TASKS, f"{TASKS}.GetTask", f"{TASKS}.NoSuch", "no.Such.Thing", "", "."]
+    requests = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=s) for s in symbols]
+    service, method, *unknown = ask(serving, version, *requests)
+    assert method.original_request == requests[1]
+    assert method.file_descriptor_response == service.file_descriptor_response
+    codes = {reply.error_response.error_code for reply in unknown}
+    assert codes == {grpc.StatusCode.NOT_FOUND.value[0]}
+
+
+def ask(serving: Serving, version: str, *requests: Any) -> list[Any]:
     call = serving.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    asked = [
-        reflection_pb2.ServerReflectionRequest(list_services=""),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol=TASKS),
-    ]
-    listed, described = call(iter(asked), timeout=PATIENCE)
-    names = {service.name for service in listed.list_services_response.service}
-    assert {TASKS, "grpc.health.v1.Health"} <= names
-    assert described.file_descriptor_response.file_descriptor_proto
+    return list(call(iter(requests), timeout=PATIENCE))
 
 
 def test_every_method_can_be_called_by_its_description(serving: Serving) -> None:
@@ -68,6 +86,14 @@ def test_a_service_of_the_engine_serves(serving: Serving) -> None:
     for name in ("", TASKS):
         request = health_pb2.HealthCheckRequest(service=name)
         assert health.Check(request, timeout=PATIENCE).status == SERVING
+
+
+@pytest.mark.skipif(not hasattr(health_pb2, "HealthListResponse"), reason="not in this gRPC")
+def test_all_services_are_listed_with_their_health(serving: Serving) -> None:
+    health = health_pb2_grpc.HealthStub(serving.channel)
+    statuses = health.List(health_pb2.HealthListRequest(), timeout=PATIENCE).statuses
+    assert {TASKS, "", "grpc.health.v1.Health"} <= set(statuses)
+    assert {each.status for each in statuses.values()} == {SERVING}
 
 
 def test_an_unknown_service_is_named(serving: Serving) -> None:

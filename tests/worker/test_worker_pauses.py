@@ -312,7 +312,9 @@ async def test_a_crash_ends_no_pause_of_others(tmp_path: Path) -> None:
     marker, log = str(tmp_path / "marker"), tmp_path / "log"
     async with seat(tmp_path / "seat") as host:
         settings = retried(backoff=LONG)
-        payload = collection(MAP, flaky(log, {1: 1}, die_once), values(*range(4)), settings=settings)
+        payload = collection(
+            MAP, flaky(log, {1: 1}, die_once), values(*range(4)), settings=settings
+        )
         work = host.work(payload)
         host.supervisor.send([work])
         await host.until(lambda: bool(host.paused_works))

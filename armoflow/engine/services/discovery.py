@@ -65,7 +65,9 @@ class Reflection:
     @cached_property
     def _servicer(self) -> Any:
         # Made when somebody asks: few engines are.
-        return reflection.aio.ReflectionServicer(self._names, pool=_described(self._names))
+        return reflection.aio.ReflectionServicer(
+            self._names, pool=_Symbols(_described(self._names))
+        )
 
     async def ServerReflectionInfo(  # noqa: N802
         self, requests: Any, context: Any
@@ -73,6 +75,35 @@ class Reflection:
         """Answer what is asked about services, files and messages."""
         async for reply in self._servicer.ServerReflectionInfo(requests, context):
             yield reply
+
+
+class _Symbols:
+    """A pool of descriptions that finds methods too, as the protocol asks.
+
+    Args:
+        pool: The pool, which finds services and messages.
+    """
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 (the pool's name)
+        """The file in which something is described.
+
+        Raises:
+            KeyError: If it is in none of them.
+        """
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            name, _, method = symbol.rpartition(".")
+            service = self._pool.FindServiceByName(name)
+            if method not in service.methods_by_name:
+                raise
+            return service.file
 
 
 def _described(names: Iterable[str]) -> DescriptorPool:
@@ -118,6 +149,11 @@ class ServingService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             text = f"no service is called {request.service!r}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         return health_pb2.HealthCheckResponse(status=self._status())
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The health of all services."""
+        status = health_pb2.HealthCheckResponse(status=self._status())
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._names, status))
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The health of a service now, and again when it changes."""
