@@ -13,6 +13,8 @@ from rich.text import Text
 from armoflow.cli.endpoint import engine_options, look
 from armoflow.cli.printing import json_option, make_table, print_json, wide_console
 from armoflow.cli.ps import describe_session, shown_status
+from armoflow.codec.unprintable import printable_lines
+from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.inspection import Inspection
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.states import STATES, grouped
@@ -36,7 +38,8 @@ SESSIONS = 15
 def top(settings: ConnectionSettings, interval: float, once: bool, as_json: bool) -> None:
     """Show live what runs: tasks by partition and by session, and how many end in a second.
 
-    Ctrl-C ends it. Where the output is no terminal, or with --json, it looks once.
+    Ctrl-C ends it; an engine that does not answer is told of, and looked for again. Where the
+    output is no terminal, or with --json, it looks once.
     """
     console = wide_console()
     with look(settings) as inspection:
@@ -54,10 +57,16 @@ def _watch(inspection: Inspection, interval: float, console: Console) -> None:
     with Live(view, console=console, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
-            now, moment = _snapshot(inspection), time.monotonic()
+            try:
+                now, moment = _snapshot(inspection), time.monotonic()
+            except EngineUnreachableError as error:  # it may be started again
+                trouble = Text(printable_lines(str(error)), style="bold red")
+                live.update(Group(trouble, Text(), view), refresh=True)
+                continue
             ended = _ended(now) - _ended(before)
             rate = max(ended, 0) / (moment - looked)
-            live.update(_view(now, rate, console), refresh=True)
+            view = _view(now, rate, console)
+            live.update(view, refresh=True)
             before, looked = now, moment
 
 

@@ -16,14 +16,17 @@ from armonik.common.filter import Filter
 
 from armoflow.codec.container import stranger
 from armoflow.config import CONNECT_TIMEOUT, MIB
-from armoflow.errors import UnknownIdError
+from armoflow.errors import EngineUnreachableError, UnknownIdError
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.entities import Entity, id_of, kind_of, task_name
 from armoflow.protocol.introduction import introduce
 from armoflow.protocol.probe import probe
-from armoflow.protocol.refusals import refusal
+from armoflow.protocol.refusals import explain, refusal
+from armoflow.protocol.repeat import CALL_DEADLINE
+from armoflow.protocol.rpc_errors import describe, is_ambiguous, is_server_fault
 from armoflow.protocol.settings import ConnectionSettings
+from armoflow.protocol.silence import look_blocking
 
 PAGE = 1_000
 """Rows asked for at once: large pages take clusters long, and pass their limits of messages."""
@@ -86,7 +89,9 @@ class Inspection:
         self.settings = settings
         self._timeout = timeout
         self._caller = introduction.caller
-        self._channel = open_blocking_channel(settings, introduction.credentials)
+        self._channel = grpc.intercept_channel(
+            open_blocking_channel(settings, introduction.credentials), _Deadline()
+        )
         self._sessions = ArmoniKSessions(self._channel)
         self._tasks = ArmoniKTasks(self._channel)
         self._results = ArmoniKResults(self._channel)
@@ -338,10 +343,19 @@ class Inspection:
                 wanted(Result.result_id), page_size=2, sort_field=Result.created_at
             )[1]
 
-    def stream(self, method: str, request: bytes, what: str) -> Iterator[bytes]:
-        """What a method answers that only armoflow's own engine has, piece by piece."""
+    def stream(
+        self, method: str, request: bytes, what: str, timeout: float | None = None
+    ) -> Iterator[bytes]:
+        """What a method answers that only armoflow's own engine has, piece by piece.
+
+        Args:
+            method: Which.
+            request: What it is asked.
+            what: What that is for, for errors.
+            timeout: Seconds in which the last piece must have come, where that can be said.
+        """
         with self._words(what):
-            yield from self._channel.unary_stream(method)(request)
+            yield from self._channel.unary_stream(method)(request, timeout=timeout)
 
     # --- changing -------------------------------------------------------------------------------
 
@@ -379,7 +393,37 @@ class Inspection:
         try:
             yield
         except grpc.RpcError as error:
+            if is_ambiguous(error) and not is_server_fault(error):
+                raise self._unanswered(what, error) from error
             raise refusal(error, what, self._caller) from error
+
+    def _unanswered(self, what: str, error: Exception) -> EngineUnreachableError:
+        """The error for an engine that has answered before: gone, or silent."""
+        words = explain(look_blocking(self._caller, error, self._timeout))
+        where = self._caller.endpoint
+        return EngineUnreachableError(
+            f"{what}: {words or f'no answer from {where}: {describe(error)}'}"
+        )
+
+
+class _Deadline(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Lets no unary call wait for ever: an engine that hangs is told of."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Make the call with a deadline."""
+        return continuation(_Limited(details, CALL_DEADLINE), request)
+
+
+class _Limited(grpc.ClientCallDetails):  # type: ignore[misc]
+    """How a call is made, with a deadline of its own."""
+
+    def __init__(self, details: Any, timeout: float) -> None:
+        self.method = details.method
+        self.metadata = details.metadata
+        self.credentials = details.credentials
+        self.wait_for_ready = details.wait_for_ready
+        self.compression = details.compression
+        self.timeout = timeout if details.timeout is None else details.timeout
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import grpc
 from armoflow.errors import EngineUnreachableError
 from armoflow.protocol.caller import Caller
 from armoflow.protocol.cases import Case
-from armoflow.protocol.probe import probe
+from armoflow.protocol.probe import ProbeOutcome, probe
 from armoflow.protocol.refusals import explain
 
 PROBE_SECONDS = 2.0
@@ -29,10 +29,26 @@ async def look(
         connecting: It was one of the first calls: no engine has answered yet.
     """
     found = None
-    if not caller.proxy:  # what stands behind one cannot be looked at
-        seconds = min(PROBE_SECONDS, seconds)
-        with suppress(RuntimeError):  # at the interpreter's end there are no threads any more
-            found = await asyncio.to_thread(probe, caller.settings, caller.authorities, seconds)
+    with suppress(RuntimeError):  # at the interpreter's end there are no threads any more
+        found = await asyncio.to_thread(_found, caller, seconds)
+    return _case(caller, error, found, connecting=connecting)
+
+
+def look_blocking(caller: Caller, error: Exception, seconds: float) -> Case:
+    """The same as :func:`look`, in the caller's own thread, of an engine that has answered."""
+    return _case(caller, error, _found(caller, seconds))
+
+
+def _found(caller: Caller, seconds: float) -> ProbeOutcome | None:
+    """What stands at the address; of what is behind a proxy nothing is known."""
+    if caller.proxy:
+        return None
+    return probe(caller.settings, caller.authorities, min(PROBE_SECONDS, seconds))
+
+
+def _case(
+    caller: Caller, error: Exception, found: ProbeOutcome | None, *, connecting: bool = False
+) -> Case:
     code, text = "DEADLINE_EXCEEDED", ""
     if isinstance(error, grpc.RpcError):
         code, text = error.code().name, error.details() or ""

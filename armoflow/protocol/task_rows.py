@@ -16,6 +16,7 @@ import msgpack
 from armoflow.errors import EngineError, MalformedError
 from armoflow.protocol.frames import SERVICE
 from armoflow.protocol.introduction import offers_extension
+from armoflow.protocol.repeat import CALL_DEADLINE
 from armoflow.protocol.shapes import (
     FLAG,
     ID,
@@ -172,7 +173,8 @@ def read_running(inspection: Inspection, session_id: str, limit: int) -> Running
     from armonik.common import TaskStatus  # its package is more than engines need to import
 
     request = msgpack.packb([session_id, limit])
-    reply = inspection.stream(RUNNING_METHOD, request, "reading the running tasks of a session")
+    what = "reading the running tasks of a session"
+    reply = inspection.stream(RUNNING_METHOD, request, what, CALL_DEADLINE)
     text, counts, told, seconds = _unpack(b"".join(reply), _RUNNING_REPLY)
     by_status = {TaskStatus(key): count for key, count in counts}
     progress = {task_id: (item, line) for task_id, item, line in told}
@@ -188,7 +190,8 @@ def read_ended(
         EngineError: See :func:`read_running`.
     """
     request = msgpack.packb([session_id, place, limit])
-    reply = inspection.stream(ENDED_METHOD, request, "reading the tasks of a session")
+    what = "reading the tasks of a session"
+    reply = inspection.stream(ENDED_METHOD, request, what, CALL_DEADLINE)
     text, errors, (list_id, position), more, seconds = _unpack(b"".join(reply), _ENDED_REPLY)
     rows = _rows(text)
     since = max((row.ended for row in rows), default=0)
