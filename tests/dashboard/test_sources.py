@@ -19,7 +19,7 @@ class Asked:
         self.asked: list[str] = []
         self._code = code
 
-    def stream(self, method: str, request: bytes, what: str) -> Any:
+    def stream(self, method: str, request: bytes, what: str, timeout: float | None = None) -> Any:
         self.asked.append(method)
         raise EngineError(what, self._code)
 

@@ -198,7 +198,9 @@ class Answering:
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
 
-    def stream(self, method: str, request: bytes, what: str) -> list[bytes]:
+    def stream(
+        self, method: str, request: bytes, what: str, timeout: float | None = None
+    ) -> list[bytes]:
         return [self._reply]
 
 
