@@ -2,13 +2,15 @@
 
 Counted from the session's end. A session that nobody has ended stays, and so does one whose tasks
 still run. At the next start the time goes on. That of a named run, which no client ends, counts as
-ended from when all its tasks have; at the next start its time begins anew.
+ended from when all its tasks have; at the next start its time begins anew. How long that is no
+clock says that may be set: it could not be told from one that is about to submit more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from armoflow.engine.records import SessionRecord, SessionStatus, StateError
@@ -38,7 +40,7 @@ class Retention:
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
         self._seconds = seconds
-        self._idle: dict[str, float] = {}  # since when, of sessions of named runs
+        self._idle: dict[str, float] = {}  # since when (time.monotonic()), of sessions of named runs
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -59,23 +61,26 @@ class Retention:
             await asyncio.sleep(self._pause())
 
     def _due(self) -> list[SessionRecord]:
-        state, before = self._engine.state, self._engine.now() - self._seconds
+        state = self._engine.state
         self._look_at_runs()
         return [
             session
             for session in state.sessions.values()
-            if (ended := self._ended(session)) is not None
-            and ended <= before
+            if (over := self._over(session)) is not None
+            and over >= self._seconds
             and not state.has_tasks(session.id)
         ]
 
-    def _ended(self, session: SessionRecord) -> float | None:
-        """When a session has ended; None: it has not."""
-        return ended_at(session) if session.status in _ENDED else self._idle.get(session.id)
+    def _over(self, session: SessionRecord) -> float | None:
+        """For how many seconds a session has been over; None: it is not."""
+        if session.status in _ENDED:
+            return self._engine.now() - ended_at(session)
+        since = self._idle.get(session.id)
+        return None if since is None else time.monotonic() - since
 
     def _look_at_runs(self) -> None:
         """Find out which named runs have no tasks under way; named values have none."""
-        state, now = self._engine.state, self._engine.now()
+        state, now = self._engine.state, time.monotonic()
         self._idle = {
             session.id: self._idle.get(session.id, now)
             for session in state.sessions.values()
@@ -87,11 +92,8 @@ class Retention:
     def _pause(self) -> float:
         """Seconds until the next session is due, as far as that is known now."""
         sessions = self._engine.state.sessions.values()
-        ends = [ended for ended in map(self._ended, sessions) if ended is not None]
-        if not ends:
-            return min(self._seconds, PERIOD)
-        due = min(ends) + self._seconds - self._engine.now()
-        return min(max(due, self._seconds / 10), PERIOD)
+        longest = max([over for over in map(self._over, sessions) if over is not None], default=0.0)
+        return min(max(self._seconds - longest, self._seconds / 10), PERIOD)
 
     async def _remove(self, session: SessionRecord) -> None:
         state, sweeper = self._engine.state, self._engine.sweeper
