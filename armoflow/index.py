@@ -59,6 +59,10 @@ CREATE TRIGGER IF NOT EXISTS bundles_go AFTER DELETE ON recipes BEGIN
 """
 
 
+class UnusableIndexError(EngineError):
+    """An index cannot be opened, read or written: what asks for values can do without."""
+
+
 class Data(NamedTuple):
     """What an engine stores: an envelope with the values of one task.
 
@@ -132,7 +136,7 @@ class Index:
         engine: What its engine is told by, to be shown.
 
     Raises:
-        EngineError: If it cannot be opened.
+        UnusableIndexError: If it cannot be opened.
     """
 
     def __init__(self, path: Path | None, engine: str = "") -> None:
@@ -154,14 +158,14 @@ class Index:
             self._connection.executescript(index_entries.SCHEMA + index_makings.SCHEMA + _SCHEMA)
         except (OSError, sqlite3.Error) as error:
             why = "" if path is None else why_unwritable(path.parent)
-            raise EngineError(
+            raise UnusableIndexError(
                 f"the index of the cache cannot be opened at {path}: {error}; "
                 f"{f'{why}: ' if why else ''}the variable {VARIABLE} may name another directory"
             ) from error
         if self.fact("format") in (None, _UPGRADED):
             self._begin(engine)
         if self.fact("format") != _FORMAT:
-            raise EngineError(f"{path} is the index of another armoflow: remove it")
+            raise UnusableIndexError(f"{path} is the index of another armoflow: remove it")
 
     def _begin(self, engine: str) -> None:
         """Write down what it is, unless another client has done so meanwhile."""
@@ -372,7 +376,7 @@ class Index:
         """A transaction; what goes wrong with the file in it leaves nothing behind.
 
         Raises:
-            EngineError: Says what went wrong.
+            UnusableIndexError: Says what went wrong.
         """
         with self._lock:
             try:
@@ -385,12 +389,12 @@ class Index:
                         self._connection.execute("ROLLBACK")
                 where = f"the index of the cache at {self.path}"
                 if isinstance(error, sqlite3.Error):
-                    raise EngineError(
+                    raise UnusableIndexError(
                         f"{where} cannot be used: {error}; the variable {VARIABLE} may name "
                         "another directory"
                     ) from error
                 if isinstance(error, _NO_SENSE):
-                    raise EngineError(
+                    raise UnusableIndexError(
                         f"{where} has a row that makes no sense ({error}): remove it, and what it "
                         "led to is computed anew"
                     ) from error

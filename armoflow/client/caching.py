@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from armoflow.cache.fingerprints import key_of
 from armoflow.client.future import Future
@@ -15,12 +16,16 @@ from armoflow.codec.envelope import Slot, unpack_cells
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import loads
 from armoflow.errors import UnkeyableError
-from armoflow.index import Index
+from armoflow.index import Index, UnusableIndexError
 from armoflow.index_files import path_of
 from armoflow.orchestrator.constant import Constant
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 INDEX_NAME = "cache.sqlite"
 """The file of the index in a state directory."""
@@ -51,6 +56,18 @@ def open_index(endpoint: str | None, state: Path | None) -> Index:
             "Client(state='./state')",
         )
     return Index(None)
+
+
+def unless_unusable(look_up: Callable[[], T]) -> T | None:
+    """What a cache has of some values; None if its index cannot be used.
+
+    Then they are computed, and not kept: a cache saves work, and is no reason to do none.
+    """
+    try:
+        return look_up()
+    except UnusableIndexError as error:
+        logger.warning("nothing is taken from the cache, nor kept: %s", error)
+        return None
 
 
 def find_index(endpoint: str, state: Path | None) -> Path:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from armoflow.client.caching import reference_keys
+from armoflow.client.caching import reference_keys, unless_unusable
 from armoflow.client.client_environment import DETACH_VARIABLE
 from armoflow.client.future import Future
 from armoflow.client.inquiry import Inquiry
@@ -233,8 +233,11 @@ class NamedRuns:
         known = KnownValues(keys, places, run.tasks, session.partials())
         planner = Planner(orchestrator.book, settings, known)
         survey = self._survey(planner, value, settings)
+        cached = None
         if survey.cached:
-            cached = self._look_up(run, value, known, settings, future)
+            look_up = functools.partial(self._look_up, run, value, known, settings, future)
+            cached = unless_unusable(look_up)
+        if cached is not None:
             planner = Planner(orchestrator.book, settings, BothKnown(known, cached))
             planner.tell(cached.made)
             survey = self._survey(planner, value, settings)

@@ -68,8 +68,10 @@ class Surveyor:
         """A planner that knows what the values need, and what was seen on the way."""
         survey, planner = self._look_over(values, settings)
         inquiry = Inquiry(account_uncached((), str))
-        if survey.cached:
-            cached, inquiry = self._look_up(values, settings, verify=survey.once)
+        found = self._find(values, settings, verify=survey.once) if survey.cached else None
+        survey.cached = found is not None
+        if found is not None:
+            cached, inquiry = found
             planner = self._orchestrator.planner(settings, cached)
             survey = self._new_survey(settings)
             planner.want(values, survey.visit)
@@ -91,6 +93,14 @@ class Surveyor:
     def _new_survey(self, settings: PlanSettings) -> Survey:
         assert settings.limits is not None
         return Survey(self._client, settings.options, settings.limits)
+
+    def _find(
+        self, values: Sequence[Any], settings: PlanSettings, *, verify: bool
+    ) -> tuple[CachedPlan, Inquiry] | None:
+        """What the cache has; None if nobody can say."""
+        from armoflow.client.caching import unless_unusable
+
+        return unless_unusable(lambda: self._look_up(values, settings, verify=verify))
 
     def _look_up(
         self,

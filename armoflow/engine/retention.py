@@ -40,7 +40,9 @@ class Retention:
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
         self._seconds = seconds
-        self._idle: dict[str, float] = {}  # since when (time.monotonic()), of sessions of named runs
+        self._idle: dict[
+            str, float
+        ] = {}  # since when (time.monotonic()), of sessions of named runs
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:

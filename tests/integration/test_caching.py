@@ -15,7 +15,7 @@ import pytest
 
 import armoflow
 from armoflow import Client, config, task
-from armoflow.errors import OptionError, UnkeyableError
+from armoflow.errors import EngineError, OptionError, UnkeyableError
 from armoflow.index import Index
 from armoflow.index_files import path_of
 from tests.integration.engines import Up
@@ -524,3 +524,30 @@ def test_what_stands_for_a_failure_is_in_no_kept_value(
         (-2, [-2, 4, -2], 2, 2, 4, -1, -2),
         (2, [2, 4, 6], 6, 6, 6, 1, 1),
     ]
+
+
+def no_database(index: Path) -> None:
+    index.write_text("this is not a database, " * 100)
+
+
+def another(index: Path) -> None:
+    Index(index).set_fact("format", b"tomorrow's")
+
+
+@pytest.mark.parametrize("spoil", [no_database, Path.mkdir, another])
+@pytest.mark.parametrize("name", [None, "nightly"])
+def test_without_an_index_that_can_be_used_all_is_computed(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str | None,
+    spoil: Callable[[Path], None],
+) -> None:
+    with Client(state=tmp_path) as client:
+        spoil(tmp_path / "cache.sqlite")
+        for _ in range(2):
+            graph = add(1, add(2, 3))
+            future = client.submit(graph) if name is None else client.submit(graph, name=name)
+            assert future.result(timeout=60) == 6
+        assert "nothing is taken from the cache, nor kept" in caplog.text
+        with pytest.raises(EngineError, match=r"cache\.sqlite"):  # who asks for it is told
+            client.explain(add(1, 2))

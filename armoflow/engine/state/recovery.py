@@ -148,7 +148,9 @@ class Recovery(ExecutionCommands, SessionCommands):
         if status is PENDING:
             self._resume_waiting(changes, now, task)
         elif status is SUBMITTED:
-            if task.not_before and now < task.submitted_at:  # by the clock of then, which was set back
+            if (
+                task.not_before and now < task.submitted_at
+            ):  # by the clock of then, which was set back
                 task.not_before -= task.submitted_at - now
             (changes.delayed if task.not_before > now else changes.ready).append(task)
         elif status is DISPATCHED:
