@@ -27,6 +27,7 @@ from armoflow.system.first_process import bury_adopted
 from armoflow.system.guardian import Guardian
 from armoflow.system.interpreter import interpreter_identity
 from armoflow.system.meeting import leave
+from armoflow.system.new_threads import lacks_thread, thread_limit
 from armoflow.system.threads import Threads
 
 EXIT_FAILED = 1
@@ -86,6 +87,11 @@ def run_server(
     options = replace(options, environment={**options.environment, MARK: mark})
     try:
         return _run_loop(_run(options, alive, presence, companion, tell, stays=stays))
+    except RuntimeError as error:  # the loop itself needs a thread to end in order
+        if not lacks_thread(error):
+            raise
+        _say(error, alive, tell)
+        return EXIT_USAGE
     finally:
         guardian.stop()
 
@@ -228,6 +234,8 @@ def _say(error: BaseException | None, alive: int | None, tell: Callable[[str], N
 
     The file may be on the very disk that is full.
     """
+    if error is not None and lacks_thread(error):
+        error = thread_limit(error, "serve")
     with contextlib.suppress(OSError):
         tell(str(error))
     if alive is not None:

@@ -329,3 +329,22 @@ def test_a_temporary_directory_that_is_no_utf_8_is_named(place: Place, tmp_path:
     last = errors.splitlines()[-1]
     assert "EngineError: temporary files cannot be kept in" in last and "UTF-8" in last
     assert "the variable TMPDIR" in last
+
+
+NO_THREADS = """
+import sys, threading
+def start(self): raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+from armoflow.engine.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_engine_that_may_start_no_thread_says_what_is_in_the_way(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NO_THREADS, "--listen", "unix:s", "--state", "state"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert "no thread can be started" in ended.stderr and "ulimit -u" in ended.stderr
+    assert "Traceback" not in ended.stderr
