@@ -286,10 +286,10 @@ class ListOf(Shape):
         """What is wrong with a value that is not of this shape."""
         if type(value) not in _LIST:
             return f"{name} is {_show.repr(value)}, not a list"
-        for index, entry in enumerate(value):
-            if not self._shape.fits(entry):
-                return self._shape.blame(entry, f"{name}[{index}]")
-        return f"{name} has {len(value)} entries: at most {self._limit} are taken"
+        if len(value) > self._limit:  # whatever they are: they are not gone through
+            return f"{name} has {len(value)} entries: at most {self._limit} are taken"
+        index = next(place for place, one in enumerate(value) if not self._shape.fits(one))
+        return self._shape.blame(value[index], f"{name}[{index}]")
 
 
 class Record(Shape):

@@ -148,10 +148,9 @@ class Recovery(ExecutionCommands, SessionCommands):
         if status is PENDING:
             self._resume_waiting(changes, now, task)
         elif status is SUBMITTED:
-            if (
-                task.not_before and now < task.submitted_at
-            ):  # by the clock of then, which was set back
-                task.not_before -= task.submitted_at - now
+            queued = task.submitted_at or now
+            if task.not_before and now < queued:  # by a clock that was set back since
+                task.not_before -= queued - now
             (changes.delayed if task.not_before > now else changes.ready).append(task)
         elif status is DISPATCHED:
             self._give_back(changes, now, task)
