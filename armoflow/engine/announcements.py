@@ -1,4 +1,4 @@
-"""Takes in very many tasks at once, others' calls in between: children, and those of clients.
+"""Takes in what a task has made in great numbers, others' calls in between.
 
 What an execution has stored, created and submitted is prepared, stored and announced in parts (see
 :mod:`armoflow.engine.state.announcing`), each a turn of the event loop and a transaction of its
@@ -9,21 +9,20 @@ a restart removes those of a task whose success was not committed: it is run aga
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from armoflow.agent.effects import TEMPORARY, ChildTask, CreatedResult, Effects
 from armoflow.codec.item_log import told_failures
-from armoflow.engine import commits
+from armoflow.engine import commits, parts
 from armoflow.engine.engine_options import decode_options
 from armoflow.engine.faults import StorageError
 from armoflow.engine.journal import Journal
-from armoflow.engine.loading import ANNOUNCED, OF_CLIENT
+from armoflow.engine.loading import ANNOUNCED
+from armoflow.engine.parts import cut
 from armoflow.engine.records import (
-    ApiOptions,
     Changes,
     NewResult,
     NewTask,
@@ -33,22 +32,13 @@ from armoflow.engine.records import (
     TaskRecord,
     TaskStatus,
 )
-from armoflow.engine.sweeper import SLICE
 from armoflow.errors import ArmoflowError, OptionError
 from armoflow.protocol.frames import PAYLOAD_PREFIX
 
 if TYPE_CHECKING:
     from armoflow.engine.core import Engine
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
-
-MANY: Final = 2 * SLICE
-"""Results and children of a completion from which on it is taken in in parts: some 15 ms."""
-
-PART: Final = SLICE // 2
-"""Results and children of such a part: 3 ms of the event loop, and as much of the journal."""
 
 
 @dataclass(slots=True)
@@ -67,7 +57,7 @@ class Withdrawn(Exception):
 
 def is_large(effects: Effects) -> bool:
     """Whether a completion is taken in in parts."""
-    return _entries(effects) > MANY
+    return _entries(effects) > parts.MANY or len(effects.data) > parts.MANY
 
 
 def _entries(effects: Effects) -> int:
@@ -80,15 +70,15 @@ class Announcements:
     Args:
         engine: The engine.
         journal: Where it is noted whose children are being announced.
+        turn: Held by who announces: one after the other.
     """
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(self, engine: Engine, journal: Journal, turn: asyncio.Lock) -> None:
         self._engine = engine
         self._journal = journal
-        self._turn = asyncio.Lock()
+        self._turn = turn
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._entries = 0
-        self._submissions: set[asyncio.Task[None]] = set()
 
     def take_in(self, task_id: str, effects: Effects) -> asyncio.Task[None]:
         """Commit an execution that ended in success; done when it is committed, or will not be."""
@@ -97,19 +87,6 @@ class Announcements:
         self._under_way[task_id] = task
         task.add_done_callback(lambda _: self._done(task_id, effects))
         return task
-
-    async def submit(
-        self, session_id: str, options: ApiOptions | None, tasks: Sequence[NewTask]
-    ) -> None:
-        """Submit very many tasks of a client: all of them or, if some are refused, none.
-
-        Raises:
-            StateError: Why they are refused.
-        """
-        task = asyncio.create_task(self._submit(session_id, options, tasks))
-        self._submissions.add(task)
-        task.add_done_callback(self._submissions.discard)
-        await asyncio.shield(task)  # who asked may go: what was begun is brought to its end
 
     def under_way(self, task_id: str) -> Awaitable[None] | None:
         """Done when a task's completion is taken in; None if that is no large one."""
@@ -124,50 +101,14 @@ class Announcements:
     async def stop(self) -> None:
         """Leave what is under way: those tasks are run again after the next start."""
         under_way = {**self._under_way}
-        tasks = [*under_way.values(), *self._submissions]
-        for task in tasks:
+        for task in under_way.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*under_way.values(), return_exceptions=True)
         engine = self._engine
         for task_id in under_way:
             record = engine.state.tasks.get(task_id)
             if record is not None and record.status is TaskStatus.PROCESSING:
                 engine.apply(engine.state.release(engine.now(), task_id))
-
-    async def _submit(
-        self, session_id: str, options: ApiOptions | None, tasks: Sequence[NewTask]
-    ) -> None:
-        engine, state, now = self._engine, self._engine.state, self._engine.now
-        async with self._turn:
-            await engine.sweeper.all_started()  # a restart must tell those from these
-            claimed: set[str] = set()
-            for part in _some(tasks, PART):
-                state.check_client_part(session_id, options, part, claimed)
-                await asyncio.sleep(0)
-            announced: list[Sequence[NewTask]] = []
-            try:
-                for part in _some(tasks, PART):
-
-                    def announce(part: Sequence[NewTask] = part) -> Changes:
-                        self._journal.note(ANNOUNCED, f"{OF_CLIENT}{session_id}")
-                        return state.announce_client_part(now(), session_id, options, part)
-
-                    await engine.sweeper.step(announce)
-                    announced.append(part)
-            except Exception:  # whatever it is: others would never see to what is there
-                for part in announced:
-                    ids = [new.id for new in part]
-                    await engine.sweeper.step(functools.partial(self._withdraw, ids))
-                self._journal.note(ANNOUNCED, "")
-                raise
-            self._journal.note(ANNOUNCED, "")
-            payloads = [new.payload_id for new in tasks]
-            changes = state.start_client_tasks(session_id, [new.id for new in tasks], payloads)
-            await asyncio.shield(engine.apply(changes))
-
-    def _withdraw(self, task_ids: Sequence[str]) -> Changes:
-        engine = self._engine
-        return engine.state.withdraw(engine.now(), "", task_ids, ())
 
     def _done(self, task_id: str, effects: Effects) -> None:
         del self._under_way[task_id]
@@ -256,10 +197,10 @@ class _Completion:
         """
         if len(self._created) < len(self._effects.created):
             raise StateError("ALREADY_EXISTS", "a result is created twice")
-        for results in _some(self._effects.created, PART):
+        for results in cut(self._effects.created, parts.PART):
             self._parts.append(self._part_of_results(results))
             await self._turn_of_others()
-        for children in _some(self._effects.children, PART // 2):
+        for children in cut(self._effects.children, parts.PART // 2, _links):
             part = self._part_of_children(children)
             self._parts.append(part)
             self._engine.state.check_announced(self._id, self._created, part.children)
@@ -320,8 +261,14 @@ class _Completion:
                 part.stored = {result_id: stored[key] for result_id, key in part.data.items()}
                 await asyncio.shield(self._engine.apply(Changes(), urgent=False))
                 self._check_alive()
-            self._own = commits.store_all(effects, objects, self._left)
+            for keys in cut(list(self._left), parts.PART):
+                stored = commits.store_all(effects, objects, keys)
+                done.update(stored)
+                self._own.update(stored)
+                await asyncio.shield(self._engine.apply(Changes(), urgent=False))
+                self._check_alive()
         except BaseException:
+            self._own.clear()
             commits.give_back(effects, done, objects)
             raise
 
@@ -407,9 +354,8 @@ class _Completion:
         self._check_alive()
 
 
-def _some(values: Sequence[T], count: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), count):
-        yield values[start : start + count]
+def _links(child: ChildTask) -> int:
+    return len(child.dependencies) + len(child.outputs)
 
 
 def _refused(error: Exception) -> str:

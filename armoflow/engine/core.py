@@ -51,6 +51,7 @@ from armoflow.engine.row_blocks import RowBlocks
 from armoflow.engine.scheduler import Scheduler
 from armoflow.engine.schema import damaged, open_journal
 from armoflow.engine.state import State
+from armoflow.engine.submissions import Submissions
 from armoflow.engine.sweeper import FIRST, Sweeper
 from armoflow.engine.task_counts import TaskCounts
 from armoflow.engine.transaction import Transaction
@@ -110,6 +111,7 @@ class Engine:
     ended_tasks: EndedLists
     sweeper: Sweeper
     announcements: Announcements
+    submissions: Submissions
     queries: Queries
     partitions: Mapping[str, Partition]
     admission: Admission
@@ -176,6 +178,7 @@ class Engine:
         """Commit what was applied, end the watchers, close the journal, free the directory."""
         self._postponed.stop()
         await self.announcements.stop()
+        await self.submissions.stop()
         await self._retention.stop()
         await self.sweeper.stop()
         await self.row_blocks.stop()
@@ -442,7 +445,9 @@ class Engine:
             self.task_output.keep_only(loading.load_session_ids(connection))
             for given in loading.load_given(connection, recovered.results.values()):
                 self.kept_data.note(*given)
-            self.announcements = Announcements(self, self._journal)
+            turn = asyncio.Lock()
+            self.announcements = Announcements(self, self._journal, turn)
+            self.submissions = Submissions(self, self._journal, turn)
             self.sweeper = Sweeper(
                 *(self.state, self._journal, self._reader, self.apply, self.now),
                 in_order=lambda: self.creation_order.holds,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from engine_support import Running, in_loop
 from serving import serve, task_options
 
 from armoflow.agent.effects import ChildTask, CreatedResult, Effects
-from armoflow.engine import announcements
+from armoflow.engine import parts, submissions
 from armoflow.engine.checking import check_state
 from armoflow.engine.core import Engine
 from armoflow.engine.engine_options import EngineOptions
@@ -32,7 +32,6 @@ from armoflow.engine.records import (
     StateError,
     TaskStatus,
 )
-from armoflow.engine.services import tasks as tasks_service
 
 CHILDREN = 40
 READY = (TaskStatus.SUBMITTED, TaskStatus.DISPATCHED)
@@ -41,9 +40,8 @@ READY = (TaskStatus.SUBMITTED, TaskStatus.DISPATCHED)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is taken in in parts begins with few, and the parts are small."""
-    monkeypatch.setattr(announcements, "MANY", 20)
-    monkeypatch.setattr(announcements, "PART", 10)
-    monkeypatch.setattr(tasks_service, "MANY", 20)
+    monkeypatch.setattr(parts, "MANY", 20)
+    monkeypatch.setattr(parts, "PART", 10)
     yield
 
 
@@ -344,7 +342,7 @@ async def test_a_clients_tasks_run_as_those_of_a_small_submission(tmp_path: Path
         tasks = many_tasks(running)
         rows = []
         engine._journal.on_begun = lambda batch: rows.append(len(batch.tasks))
-        await engine.announcements.submit(running.session, None, tasks)
+        await engine.submissions.submit(running.session, None, tasks)
         after = running.submit()
         await settled(running)
         await engine.committed()
@@ -369,7 +367,7 @@ async def test_of_a_submission_a_kill_leaves_all_or_nothing(tmp_path: Path) -> N
     async with Running(tmp_path / "state") as running:
         engine = running.engine
         running.open_session()
-        await engine.announcements.submit(running.session, None, many_tasks(running))
+        await engine.submissions.submit(running.session, None, many_tasks(running))
         tasks = many_tasks(running)
         await engine.committed()
         write = engine._journal._rows.write
@@ -380,7 +378,7 @@ async def test_of_a_submission_a_kill_leaves_all_or_nothing(tmp_path: Path) -> N
             shutil.copytree(tmp_path / "state", copies[-1])
 
         engine._journal._rows.write = write_and_copy  # type: ignore[method-assign]
-        await engine.announcements.submit(running.session, None, tasks)
+        await engine.submissions.submit(running.session, None, tasks)
         await settled(running)
         engine._journal._rows.write = write  # type: ignore[method-assign]
     seen = set()
@@ -398,6 +396,77 @@ async def test_of_a_submission_a_kill_leaves_all_or_nothing(tmp_path: Path) -> N
     assert seen == {True, False} and len(copies) > 3
 
 
+@in_loop
+async def test_data_of_very_many_outputs_is_stored_in_parts(tmp_path: Path) -> None:
+    """Others have their turn between these; all outputs are there at once, or none after a kill."""
+    copies: list[Path] = []
+    stored: list[int] = []
+    async with Running(tmp_path / "state") as running:
+        engine = running.engine
+        running.open_session()
+        new_id = engine.new_id
+        task = NewTask(new_id(), new_id(), (), tuple(new_id() for _ in range(CHILDREN)))
+        results = [NewResult(key, "output") for key in task.outputs]
+        results.append(NewResult(task.payload_id, "payload", stored=engine.objects.put(b"code")))
+        engine.apply(engine.state.create_results(engine.now(), running.session, results))
+        engine.apply(engine.state.submit_tasks(engine.now(), running.session, None, [task]))
+        assert running.take() == [task.id]
+        await engine.committed()
+        write = engine._journal._rows.write
+
+        def write_and_copy(connection: sqlite3.Connection, batch: Any) -> None:
+            stored.append(len(batch.data))
+            write(connection, batch)
+            copies.append(tmp_path / f"copy-{len(copies)}")
+            shutil.copytree(tmp_path / "state", copies[-1])
+
+        engine._journal._rows.write = write_and_copy  # type: ignore[method-assign]
+        await engine.complete([(task.id, Effects(data=dict.fromkeys(task.outputs, b"v")))])
+        await engine.committed()
+        engine._journal._rows.write = write  # type: ignore[method-assign]
+    assert max(stored) <= 10 and sum(stored) == CHILDREN
+    seen = set()
+    for copy in copies:
+        async with Running(copy) as running:
+            engine = running.engine
+            statuses = {engine.state.results[key].status for key in task.outputs}
+            (status,) = statuses
+            completed = status is ResultStatus.COMPLETED
+            assert bool(running.take()) == (not completed)  # else it is run again
+        with contextlib.closing(sqlite3.connect(copy / "journal.db")) as connection:
+            (data,) = connection.execute("SELECT count(*) FROM objects").fetchone()
+        assert data == (CHILDREN + 1 if completed else 1)
+        seen.add(completed)
+    assert seen == {True, False}
+
+
+@in_loop
+async def test_few_tasks_that_name_very_many_results_are_taken_in_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "LINKS", 10)
+    async with Running(tmp_path) as running:
+        engine = running.engine
+        running.open_session()
+        inputs = [NewResult(engine.new_id(), "input") for _ in range(9)]
+        engine.apply(engine.state.create_results(engine.now(), running.session, inputs))
+        named = tuple(one.id for one in inputs)
+        tasks = [one._replace(dependencies=named) for one in many_tasks(running, 6)]
+        assert submissions.is_large(tasks) and not submissions.is_large(tasks[:2])
+        announced: list[int] = []
+        announce = engine.state.announce_client_part
+
+        def watched(now: float, session: str, options: Any, part: Sequence[NewTask]) -> Any:
+            announced.append(len(part))
+            return announce(now, session, options, part)
+
+        monkeypatch.setattr(engine.state, "announce_client_part", watched)
+        await engine.submissions.submit(running.session, None, tasks)
+        await settled(running)
+        assert announced == [1] * 6  # ten each
+        assert {engine.state.tasks[one.id].remaining for one in tasks} == {9}
+
+
 @pytest.mark.parametrize("what", ["an input", "an output twice", "a session that ends"])
 @in_loop
 async def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path, what: str) -> None:
@@ -410,9 +479,7 @@ async def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path, what:
             tasks[-1] = tasks[-1]._replace(dependencies=("nothing",))
         elif what == "an output twice":
             tasks[-1] = tasks[-1]._replace(outputs=tasks[0].outputs)
-        submitting = asyncio.ensure_future(
-            engine.announcements.submit(running.session, None, tasks)
-        )
+        submitting = asyncio.ensure_future(engine.submissions.submit(running.session, None, tasks))
         if what == "a session that ends":
             while not any(one.status is TaskStatus.CREATING for one in engine.state.tasks.values()):
                 await asyncio.sleep(0)
@@ -427,7 +494,7 @@ async def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path, what:
         if what != "a session that ends":
             # Corrected, it is taken.
             again = many_tasks(running)
-            await engine.announcements.submit(running.session, None, again)
+            await engine.submissions.submit(running.session, None, again)
             await settled(running)
             assert len(running.take()) == CHILDREN // 2
 
@@ -450,13 +517,13 @@ async def test_a_submission_that_fails_in_the_middle_leaves_nothing(
 
         monkeypatch.setattr(engine.state, "announce_client_part", fail_at_the_third)
         with pytest.raises(RuntimeError, match="a mistake"):
-            await engine.announcements.submit(running.session, None, tasks)
+            await engine.submissions.submit(running.session, None, tasks)
         await engine.committed()
         assert running.take() == []
         left = [engine.state.tasks[one.id] for one in tasks if one.id in engine.state.tasks]
         assert TaskStatus.CREATING not in {task.status for task in left}
         assert {engine.state.results[one.outputs[0]].owner_task_id for one in tasks} == {""}
-        await engine.announcements.submit(running.session, None, tasks)
+        await engine.submissions.submit(running.session, None, tasks)
         await settled(running)
         assert len(running.take()) == CHILDREN // 2
 

@@ -12,7 +12,6 @@ from armonik.protogen.client.tasks_service_pb2_grpc import TasksServicer
 from armonik.protogen.common import objects_pb2
 from armonik.protogen.common import tasks_common_pb2 as messages
 
-from armoflow.engine.announcements import MANY
 from armoflow.engine.lineage import check_page
 from armoflow.engine.records import (
     Changes,
@@ -32,6 +31,7 @@ from armoflow.engine.services.convert import (
     task_to_summary,
 )
 from armoflow.engine.services.filter_messages import parse_filters, parse_list
+from armoflow.engine.submissions import is_large
 from armoflow.engine.sweeper import SLICE
 from armoflow.protocol.filter_fields import TASKS
 
@@ -61,9 +61,10 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
                 )
             )
         session_id, options = request.session_id, optional_options(request)
+        large = is_large(tasks)
         try:
-            if len(tasks) > MANY:
-                submitting = engine.announcements.submit(session_id, options, tasks)
+            if large:
+                submitting = engine.submissions.submit(session_id, options, tasks)
                 await engine.admission.promise(submitting)
             else:
                 changes = engine.state.submit_tasks(engine.now(), session_id, options, tasks)
@@ -72,7 +73,7 @@ class TasksService(Service, TasksServicer):  # type: ignore[misc]
                 outputs = [output for task in tasks for output in task.outputs]
                 await self._commit(engine.state.disown(engine.now(), outputs))
             raise await self._explain(refusal, tasks) from None
-        if len(tasks) <= MANY:
+        if not large:
             await self._commit(changes)
         info = messages.SubmitTasksResponse.TaskInfo
         reply = messages.SubmitTasksResponse()
