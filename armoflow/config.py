@@ -61,6 +61,10 @@ CALL_LIMIT = 8 * MIB
 CALL_PARTS = 500_000
 """Entries of all lists of such a message."""
 
+CALLS_OF_CONNECTION = 200
+"""Calls and event streams that one connection to an engine carries at once, the others wait for
+these at their client: twice what servers of ArmoniK.Core's kind carry."""
+
 STREAM_MESSAGE = 16 * MIB
 """Bytes of requests after which a client begins another message on its stream."""
 

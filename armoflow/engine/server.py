@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PENDING = 50_000
+"""Calls that wait to be begun, of all clients, from which on gRPC drops some."""
+
 CALL_GRACE = 1.0
 """Seconds that calls in flight get to end when the server stops."""
 
@@ -305,6 +308,13 @@ class Server:
                 ("grpc.max_send_message_length", -1),
                 # Without this a second server would share the port, and get half of the calls.
                 ("grpc.so_reuseport", 0),
+                # Of very many calls at once gRPC drops some, whoever's they are. Those of a connection
+                # wait at their client instead, so that others' wait for few of them; those that it
+                # sends before it has heard that are taken, too.
+                ("grpc.max_concurrent_streams", config.CALLS_OF_CONNECTION),
+                ("grpc.http.overload_protection", 0),
+                ("grpc.server.max_pending_requests", PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING),
                 # A peer that vanished with its machine or network does not end its connection.
                 ("grpc.keepalive_time_ms", int(config.KEEPALIVE_SECONDS * 1000)),
                 ("grpc.keepalive_timeout_ms", int(config.KEEPALIVE_SECONDS * 1000)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from armonik.protogen.common import (
     sessions_common_pb2,
     tasks_common_pb2,
 )
-from serving import Serving, serve, task_options
+from serving import PATIENCE, Serving, serve, task_options
 
 Code = grpc.StatusCode
 LONGEST = 315_576_000_000
@@ -51,6 +52,22 @@ def creation(seconds: int = 60, **options: Any) -> Any:
     for name, value in options.items():
         setattr(request.default_task_option, name, value)
     return request
+
+
+def test_however_many_calls_come_at_once_all_are_answered(serving: Serving, session: str) -> None:
+    """GRPC drops some, other clients' too, where a thousand wait to be begun."""
+    stub = SessionsStub(serving.channel)
+    request = sessions_common_pb2.GetSessionRequest(session_id=session)
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    busy = threading.Event()
+    with grpc.insecure_channel(serving.target, own) as connection:
+        other = SessionsStub(connection)
+        other.GetSession(request)
+        serving._loop.call_soon_threadsafe(busy.wait, PATIENCE)
+        calls = [stub.GetSession.future(request) for _ in range(4_000)]
+        calls += [other.GetSession.future(request) for _ in range(4_000)]
+        busy.set()
+        assert {call.result().session.session_id for call in calls} == {session}
 
 
 @pytest.mark.parametrize(
