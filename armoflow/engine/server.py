@@ -308,9 +308,9 @@ class Server:
                 ("grpc.max_send_message_length", -1),
                 # Without this a second server would share the port, and get half of the calls.
                 ("grpc.so_reuseport", 0),
-                # Of very many calls at once gRPC drops some, whoever's they are. Those of a connection
-                # wait at their client instead, so that others' wait for few of them; those that it
-                # sends before it has heard that are taken, too.
+                # Of very many calls at once gRPC drops some, whoever's they are. Those of one
+                # connection wait at their client instead, so that others' wait for few of them;
+                # those that it sends before it has heard that are taken, too.
                 ("grpc.max_concurrent_streams", config.CALLS_OF_CONNECTION),
                 ("grpc.http.overload_protection", 0),
                 ("grpc.server.max_pending_requests", PENDING),
