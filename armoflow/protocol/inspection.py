@@ -24,7 +24,7 @@ from armoflow.protocol.introduction import introduce
 from armoflow.protocol.probe import probe
 from armoflow.protocol.refusals import explain, refusal
 from armoflow.protocol.repeat import CALL_DEADLINE
-from armoflow.protocol.rpc_errors import describe, is_ambiguous, is_server_fault
+from armoflow.protocol.rpc_errors import is_ambiguous, is_server_fault
 from armoflow.protocol.settings import ConnectionSettings
 from armoflow.protocol.silence import look_blocking
 
@@ -399,10 +399,12 @@ class Inspection:
 
     def _unanswered(self, what: str, error: Exception) -> EngineUnreachableError:
         """The error for an engine that has answered before: gone, or silent."""
-        words = explain(look_blocking(self._caller, error, self._timeout))
-        where = self._caller.endpoint
+        case = look_blocking(self._caller, error, self._timeout)
+        words = explain(case)
+        if words is None and case.code == "DEADLINE_EXCEEDED":
+            words = f"{case.where} has not answered for {CALL_DEADLINE:g} s: it has much to do"
         return EngineUnreachableError(
-            f"{what}: {words or f'no answer from {where}: {describe(error)}'}"
+            f"{what}: {words or f'the connection to {case.where} was lost, it is there again'}"
         )
 
 
