@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from armoflow.system.disk_faults import describe
 from armoflow.worker.work import Cause, Death
 
@@ -43,6 +45,11 @@ class Troubles:
         """A process could not be made: no room, no memory; why to give up, or None to try again."""
         path = error.filename if isinstance(error, OSError) else None
         what = describe(error, path) if path else str(error) or "no memory left"
+        if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+            what += (
+                ": its user is at the limit of processes (ulimit -u), or its container "
+                "(pids.max); end some, or raise that limit"
+            )
         return self._count(f"a worker process cannot be started: {what}")
 
     def _count(self, reason: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 import resource
@@ -15,6 +16,7 @@ import pytest
 from seats import call, output, record, seat
 
 from armoflow.errors import WorkerDiedError
+from armoflow.worker.troubles import Troubles
 
 if TYPE_CHECKING:
     from tests.conftest import SmallDisk
@@ -43,6 +45,13 @@ async def test_without_room_for_a_process_work_is_refused_and_taken_later(
         small_disk.make_room()
         (outcome,) = await host.run(call(int))
         assert output(outcome) == [0]
+
+
+def test_a_limit_of_processes_is_told_with_what_to_do() -> None:
+    troubles = Troubles()
+    error = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    told = [troubles.cannot_make(error) for _ in range(3)]
+    assert told[-1] is not None and "(ulimit -u)" in told[-1] and "(pids.max)" in told[-1]
 
 
 @on_a_loop
