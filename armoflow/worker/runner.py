@@ -151,6 +151,7 @@ class Runner:
         self._payloads = PayloadReader()
         self._paces = Paces()
         self._seconds = 0.0  # that the operations of this task have taken
+        self._rested = 0.0  # that the operation at work has waited for retries
         self._log = ItemLog()
         self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
@@ -314,9 +315,10 @@ class Runner:
             if self._devices and (step.settings.gpus or 0) > len(self._devices):
                 raise too_few_devices(step, self._devices)
             self._load(step, job)
-            began = time.perf_counter()
+            self._rested, began = 0.0, time.perf_counter()
             item_operations.RUN[step.operation](job)
-            seconds = time.perf_counter() - began
+            # Pauses are no work: sizes are chosen by that, and those who wait together wait once.
+            seconds = time.perf_counter() - began - self._rested
             self._seconds += seconds
             if job.original is not None:
                 calls = len(job.cells[0]) if step.count > 1 else 1
@@ -411,6 +413,7 @@ class Runner:
                 raise TaskPaused(due, spent, saved)
         recorder.go_to(item)
         time.sleep(seconds)
+        self._rested += seconds
 
     def _check_graphs(self, task: EngineTask, job: Job) -> None:
         """Of several graphs that items have returned, one may ask for what is not allowed."""

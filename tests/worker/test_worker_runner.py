@@ -235,6 +235,27 @@ def test_where_an_agent_brings_data_the_result_says_how_long_its_items_took(
     assert unpack_told(content(local.effects(call(int)).data["output-0"]))[1] == {}
 
 
+def test_a_pause_is_not_part_of_what_items_took(local: LocalRunner, tmp_path: Path) -> None:
+    """Who sizes tasks by it would make them the smaller the longer items wait."""
+    mark = str(tmp_path / "tried")
+
+    def fail_once(number: int) -> int:
+        from pathlib import Path as Place
+
+        if number == 1 and not Place(mark).exists():
+            Place(mark).touch()
+            raise OSError("not yet")
+        return number
+
+    settings = Settings(retries=1, backoff=0.5, packed=True)
+    payload = collection(Operation.MAP, fail_once, values(0, 1, 2), settings=settings)
+    began = time.perf_counter()
+    effects = local.effects(payload, folder=str(tmp_path))
+    assert time.perf_counter() - began >= 0.5
+    _, told = unpack_told(content(effects.data["output-0"]))
+    assert 0 < told["seconds"] < 0.4
+
+
 def test_staged_files_of_a_failed_task_are_removed(local: LocalRunner, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
 
