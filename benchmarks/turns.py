@@ -4,14 +4,13 @@ What ``compare`` measures in processes of minutes apart differs by 10 to 20 % in
 Here both checkouts wait with warm workers and take turns, a run of less than a second each, so that
 the machine's moods fall on both. Both run the same code of the benchmarks, from this checkout. For
 Task Bench every run is a graph with one of a few kernels, the same for both, and METG(50 %) is read
-from the medians of the runs with each kernel.
+from the straight line through the medians of the runs with each kernel.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import os
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from typing import Any
 
 from benchmarks.suite.kernel import calibrate
 from benchmarks.suite.measure import Meter, adopt_orphans
-from benchmarks.suite.metg import GOAL, Point, interpolate
+from benchmarks.suite.metg import GOAL
 from benchmarks.suite.report import format_value
 from benchmarks.suite.systems.armoflow import Embedded
 from benchmarks.suite.workloads import FULL, find_workload
@@ -145,16 +144,15 @@ def _grid(sides: tuple[Side, Side], tasks: int, rounds: int) -> tuple[float, flo
 
 
 def _metg(measured: Mapping[float, Sequence[tuple[float, float]]], side: int) -> float:
-    """Where the line through the medians, from the finest kernel on, meets the goal."""
-    points = [
-        Point(kernel, statistics.median(pair[side] for pair in pairs))
-        for kernel, pairs in measured.items()
-    ]
-    for fine, coarse in itertools.pairwise(points):
-        if fine.efficiency < GOAL <= coarse.efficiency:
-            return interpolate(coarse, fine)
-    shown = ", ".join(f"{point.efficiency:.2f}" for point in points)
-    sys.exit(f"an efficiency of {GOAL} is not between those measured: {shown}")
+    """Where the kernels are half of what the straight line through the medians says.
+
+    Around there what a task costs besides hardly depends on its kernel, and all runs count.
+    """
+    medians = [statistics.median(pair[side] for pair in pairs) for pairs in measured.values()]
+    slope, empty = statistics.linear_regression([*measured], medians)
+    if slope >= 1 / GOAL:
+        sys.exit(f"an efficiency of {GOAL} is reached nowhere: {medians} s with {[*measured]} s")
+    return empty / (1 / GOAL - slope) / GOAL
 
 
 def serve(name: str) -> None:

@@ -78,7 +78,7 @@ def find_metg(elapsed_for: Callable[[float], float], tasks: int, workers: int) -
     points.sort(key=lambda point: -point.kernel)
     if coarse is None:
         return Search(None, points)
-    return Search(interpolate(coarse, fine) if fine else coarse.granularity, points)
+    return Search(_interpolate(coarse, fine) if fine else coarse.granularity, points)
 
 
 def _bracket(measure: Callable[[float], Point], point: Point) -> tuple[Point | None, Point | None]:
@@ -100,7 +100,7 @@ def _bracket(measure: Callable[[float], Point], point: Point) -> tuple[Point | N
     return None, fine
 
 
-def interpolate(coarse: Point, fine: Point) -> float:
+def _interpolate(coarse: Point, fine: Point) -> float:
     """The granularity at the goal between two points around it, on logarithmic axes."""
     span = coarse.efficiency - fine.efficiency
     share = (coarse.efficiency - GOAL) / span if span > 0 else 0.0
