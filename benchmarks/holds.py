@@ -48,7 +48,7 @@ class Meter:
             run(handle)
             spent = clock() - started
             if 1e3 * spent > self._loop.milliseconds:
-                self._loop = Longest(1e3 * spent, repr(handle))
+                self._loop = Longest(1e3 * spent, " ".join(repr(handle).split()))
 
         Handle._run = measured  # type: ignore[method-assign, assignment]
         for owner, function in (

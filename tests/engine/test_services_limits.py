@@ -22,6 +22,8 @@ from armonik.protogen.common import (
 )
 from serving import PATIENCE, Serving, serve, task_options
 
+from armoflow.engine.services import results as results_service
+
 Code = grpc.StatusCode
 LONGEST = 315_576_000_000
 
@@ -124,6 +126,20 @@ def test_names_have_a_limit(serving: Serving, session: str) -> None:
         assert error.details().startswith("results[0]")
     shown = results.create_results_metadata(["\0\n\u2028"], session)
     assert list(shown) == ["\0\n\u2028"]
+
+
+def test_names_of_very_many_results_are_checked_some_at_a_time(
+    serving: Serving, session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All before one of them is created; it is said which is wrong."""
+    monkeypatch.setattr(results_service, "CHECKED_AT_ONCE", 2)
+    before = len(serving.server.engine.state.results)
+    names = [f"name {number}" for number in range(5)]
+    results = ArmoniKResults(serving.channel)
+    error = refused(lambda: results.create_results_metadata([*names, "x" * 20_000], session))
+    assert error.details().startswith("results[4:][1] is 'xxx")
+    assert len(serving.server.engine.state.results) == before
+    assert list(results.create_results_metadata(names, session)) == names
 
 
 def test_results_are_found_by_their_opaque_id(serving: Serving, session: str) -> None:

@@ -31,7 +31,10 @@ from armoflow.engine.uploads import ObjectWriter, store_all
 from armoflow.protocol.filter_fields import RESULTS
 from armoflow.protocol.shapes import ListOf, Text, check_id
 
-_NAMES = ListOf(Text(TEXT_LIMIT), 1_000_000)
+CHECKED_AT_ONCE = 10_000
+"""Names that are checked before others have their turn: some milliseconds."""
+
+_NAMES = ListOf(Text(TEXT_LIMIT), CHECKED_AT_ONCE)
 
 BREAKING = 0.25
 """Seconds that gRPC gets to say that an upload was broken off, where data seems to be missing."""
@@ -42,14 +45,14 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
 
     async def CreateResultsMetaData(self, request: Any, context: Any) -> Any:
         """Create results without data."""
-        self._check_new(request)
+        await self._check_new(request)
         reply = messages.CreateResultsMetaDataResponse()
         await self._create(request, [None] * len(request.results), reply.results)
         return reply
 
     async def CreateResults(self, request: Any, context: Any) -> Any:
         """Create results with their data."""
-        self._check_new(request)
+        await self._check_new(request)
         objects = self._engine.objects
         data = [item.data for item in request.results]
         stored = await store_all(objects, data, lambda: self._commit(Changes()))
@@ -231,7 +234,7 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
             ids = [result_id for result_id, _ in imported]
             raise await self._tell_deleted(refusal, ids) from None
 
-    def _check_new(self, request: Any) -> None:
+    async def _check_new(self, request: Any) -> None:
         """Refuse results that could not be kept, or shown again.
 
         Raises:
@@ -241,10 +244,13 @@ class ResultsService(Service, ResultsServicer):  # type: ignore[misc]
         strict = self._engine.options.strict
         if request.session_id or not strict:
             check_id(request.session_id, "session_id")
-        names = [item.name for item in request.results]
-        _NAMES.check(names, "results")
-        if strict and "\0" in "".join(names):
-            raise StateError("UNKNOWN", "a result's name has a NUL character")
+        for start in range(0, len(request.results), CHECKED_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)  # others have their turn
+            names = [item.name for item in request.results[start : start + CHECKED_AT_ONCE]]
+            _NAMES.check(names, f"results[{start}:]" if start else "results")
+            if strict and "\0" in "".join(names):
+                raise StateError("UNKNOWN", "a result's name has a NUL character")
 
     async def _apply(self, changes: Changes, ids: Sequence[str]) -> list[Any]:
         """The results as the command left them, once that is committed."""
