@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import stat
 import struct
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +24,9 @@ from armoflow.engine.address import parse_address
 from armoflow.engine.objects import ObjectStore
 from armoflow.engine.services import replies
 from armoflow.engine.services.call_log import CallLog
-from armoflow.engine.services.stream_socket import StreamSocket
+from armoflow.engine.services.stream_socket import StreamSocket, _Stream
 from armoflow.protocol.frames import VERSION, Kind, framed
+from tests.faults.scripts import wait_for
 
 
 @pytest.fixture
@@ -133,6 +137,29 @@ def test_large_data_that_is_refused_leaves_no_file(serving: Serving, stream: Raw
     assert stream.receive()[:2] == [5, Kind.REFUSED]
     objects = serving.server.engine.objects
     assert [path for path in objects.staging.parent.rglob("*") if path.name[:6] == "engine"] == []
+
+
+def test_a_stream_that_has_ended_holds_nothing(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a message, say: it goes at once, and does not wait for a look at all circles."""
+    streams: list[weakref.ref[_Stream]] = []
+    connected = _Stream.connection_made
+
+    def note(stream: _Stream, transport: asyncio.BaseTransport) -> None:
+        streams.append(weakref.ref(stream))
+        connected(stream, transport)
+
+    monkeypatch.setattr(_Stream, "connection_made", note)
+    gc.disable()
+    try:
+        raw = RawSocket(serving.server.address.stream_path)
+        raw.greet()
+        raw.send_bytes(struct.pack("<I", MIB) + bytes(1000))
+        raw.close()
+        wait_for(lambda: streams[0]() is None, "the stream is still there")
+    finally:
+        gc.enable()
 
 
 def test_an_engine_that_ends_says_so(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from armoflow.engine.records import (
 )
 from armoflow.engine.services.answers import Answers, status_name
 from armoflow.engine.services.call_log import CallLog
-from armoflow.engine.services.replies import Replies
+from armoflow.engine.services.replies import Replies, tell_nobody
 from armoflow.engine.services.session_requests import SessionRequests
 from armoflow.engine.sweeper import SLICE
 from armoflow.engine.uploads import places_of_much
@@ -153,7 +153,13 @@ class Connection:
         self._outputs.clear()
 
     def leave(self) -> None:
-        """The stream has ended: the leases of its sessions run."""
+        """The stream has ended: the leases of its sessions run.
+
+        What it held is let go at once: nothing leads from its parts in a circle any more.
+        """
+        self.replies.leave()
+        self._on_room = tell_nobody
+        self._handlers.clear()
         held, self._held = self._held, []
         for session_id in held:
             self._engine.leases.release(session_id)

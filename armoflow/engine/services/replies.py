@@ -92,9 +92,17 @@ class Replies:
     def overflow(self) -> None:
         """The client does not read: what waits goes, and is told again on its next stream."""
         self.overflowed = True
+        self._drop()
+        self._on_overflow()
+
+    def leave(self) -> None:
+        """The client is gone: nothing is sent any more, and nobody told."""
+        self._drop()
+        self._on_frames = self._on_room = self._on_overflow = tell_nobody
+
+    def _drop(self) -> None:
         self._frames.clear()
         self.waiting_bytes = 0
-        self._on_overflow()
 
     # --- frames ---------------------------------------------------------------------------------
 
@@ -197,3 +205,7 @@ class Replies:
         ):
             self.has_room = True
             self._on_room()
+
+
+def tell_nobody() -> None:
+    """Of a client that has gone."""
