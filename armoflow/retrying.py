@@ -39,7 +39,7 @@ def make_retry_on(value: Any) -> RetryOn:
 
 
 def check_takes_one(option: str, function: Callable[..., Any]) -> None:
-    """Refuse a function that cannot be called with an exception alone.
+    """Refuse a function that cannot be called with an exception alone, or is to be awaited.
 
     Raises:
         OptionError: If it cannot.
@@ -51,6 +51,9 @@ def check_takes_one(option: str, function: Callable[..., Any]) -> None:
     """
     import inspect  # it is slow to import, and workers need it for nothing
 
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        name = getattr(function, "__qualname__", repr(function))
+        raise OptionError(f"{option} is called, and not awaited: {name!r} is asynchronous")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -81,10 +84,7 @@ def final_error(retry_on: RetryOn | None, error: BaseException) -> BaseException
     if retry_on is None:
         return None
     try:
-        # Types are asked as ``except`` does: whatever the error says that its class is.
-        again = (
-            issubclass(type(error), retry_on) if isinstance(retry_on, tuple) else retry_on(error)
-        )
+        again = _is_any(type(error), retry_on) if isinstance(retry_on, tuple) else retry_on(error)
         return None if again else error
     except BaseException as broken:
         if is_interrupt(broken):
@@ -102,7 +102,12 @@ def retries_error(retry_on: RetryOn | None, kind: type[BaseException]) -> bool:
         >>> retries_error((ValueError,), TaskTimeoutError)
         False
     """
-    return not isinstance(retry_on, tuple) or issubclass(kind, retry_on)
+    return not isinstance(retry_on, tuple) or _is_any(kind, retry_on)
+
+
+def _is_any(kind: type, types: tuple[type, ...]) -> bool:
+    """As ``except`` sees it, whatever the error, or a metaclass, says."""
+    return any(type.__subclasscheck__(base, kind) for base in types)
 
 
 def shorten(pause: float, jitter: float) -> float:

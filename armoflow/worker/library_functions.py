@@ -1,4 +1,4 @@
-"""Functions of the standard library that a task puts something else in the place of.
+"""Functions and methods of the standard library that a task puts something else in the place of.
 
 A task that patches one (``time.time``, ``ssl._create_default_https_context``) and does not put it
 back would change what later tasks compute, whoever's they are, and what armoflow itself does here.
@@ -20,26 +20,50 @@ _WATCHED = (
 )
 """Modules whose functions are replaced most often, and those that armoflow leans on."""
 
+_CLASSES = (
+    *("http.client.HTTPConnection", "json.decoder.JSONDecoder", "json.encoder.JSONEncoder"),
+    *("random.Random", "socket.socket", "subprocess.Popen", "threading.Thread"),
+)
+"""Classes whose methods and settings are replaced most often."""
+
+_ABSENT = object()
+
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, type)
 
 
 class _Functions(NamedTuple):
-    """The functions and classes of a module, as it was loaded."""
+    """The functions and classes of a module, or what is in a class, as it was loaded."""
 
-    scope: dict[str, Any]
+    holder: Any
+    scope: Mapping[str, Any]
     values: dict[str, Any]
     get: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     all: tuple[Any, ...]
+    size: int | None = None
+    """How many names a class has; in a module more may come."""
 
     def replaced(self) -> dict[str, Any]:
         """Those that are something else now, by name."""
         try:
-            if self.get(self.scope) == self.all:
+            if self.get(self.scope) == self.all and self.size in (None, len(self.scope)):
                 return {}
         except KeyError:  # one was deleted
             pass
         found = {name: self.scope.get(name) for name in self.values}
-        return {name: now for name, now in found.items() if now is not self.values[name]}
+        more = {} if self.size is None else {**self.scope, **found}
+        return {
+            name: now
+            for name, now in (more or found).items()
+            if now is not self.values.get(name, _ABSENT)
+        }
+
+    def restore(self) -> None:
+        """Let all be there as it was loaded."""
+        for name in self.replaced():
+            if name in self.values:
+                setattr(self.holder, name, self.values[name])
+            else:
+                delattr(self.holder, name)
 
 
 class LibraryFunctions:
@@ -66,14 +90,18 @@ class LibraryFunctions:
             module = sys.modules.get(name) if name not in self._known else None
             if module is not None and not _is_loading(module):
                 self._known[name] = _functions_of(module)
+        for name in _CLASSES:
+            if name not in self._known and (kind := _loaded_class(name)):
+                self._known[name] = _attributes_of(kind)
         replaced = {name: functions.replaced() for name, functions in self._known.items()}
         return {name: found for name, found in replaced.items() if found} or None
 
     def write(self, value: dict[str, dict[str, Any]] | None) -> None:
         """Let what was read stand there again."""
         for name, functions in self._known.items():
-            functions.scope.update(functions.values)
-            functions.scope.update((value or {}).get(name, {}))
+            functions.restore()
+            for attribute, content in (value or {}).get(name, {}).items():
+                setattr(functions.holder, attribute, content)
 
 
 def _is_loading(module: ModuleType) -> bool:
@@ -84,4 +112,19 @@ def _functions_of(module: ModuleType) -> _Functions:
     scope = vars(module)
     values = {name: value for name, value in scope.items() if isinstance(value, _FUNCTIONS)}
     get = itemgetter(*values)
-    return _Functions(scope, values, get, get(scope))
+    return _Functions(module, scope, values, get, get(scope))
+
+
+def _loaded_class(path: str) -> type | None:
+    name, _, attribute = path.rpartition(".")
+    module = sys.modules.get(name)
+    if module is None or _is_loading(module):
+        return None
+    kind = getattr(module, attribute, None)
+    return kind if isinstance(kind, type) else None
+
+
+def _attributes_of(kind: type) -> _Functions:
+    scope = vars(kind)
+    get = itemgetter(*scope)
+    return _Functions(kind, scope, dict(scope), get, get(scope), len(scope))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from armoflow.worker import library_settings
+from armoflow.worker import library_registries, library_settings
 from armoflow.worker.kernel_settings import kernel_settings, set_kernel_settings
 from armoflow.worker.library_functions import LibraryFunctions
 
@@ -203,6 +203,27 @@ def _set_stream_forms(forms: tuple[Any, ...]) -> None:
             encoding, errors, lines = form
             stream = getattr(sys, name)
             stream.reconfigure(encoding=encoding, errors=errors, line_buffering=lines)
+
+
+def _of_process() -> tuple[Any, ...]:
+    """How libraries are loaded, the main thread's name, and whether standard streams block."""
+    flags = getattr(sys, "getdlopenflags", int)()
+    return flags, threading.main_thread().name, tuple(map(_blocks, range(3)))
+
+
+def _blocks(fd: int) -> bool | None:
+    try:
+        return os.get_blocking(fd)
+    except OSError:  # a task has closed it
+        return None
+
+
+def _set_of_process(values: tuple[Any, ...]) -> None:
+    flags, threading.main_thread().name, blocking = values
+    sys.setdlopenflags(flags)
+    for fd, blocks in enumerate(blocking):
+        if blocks is not None:
+            os.set_blocking(fd, blocks)
 
 
 def _monitors() -> Any:
@@ -591,10 +612,13 @@ def all_items(owner: int) -> ProcessItems:
             Item(library_settings.opener, library_settings.set_opener),
             Item(library_settings.field_limit, library_settings.set_field_limit),
             Item(library_settings.extensions, library_settings.set_extensions),
+            Item(library_registries.dialects, library_registries.set_dialects),
+            Item(_of_process, _set_of_process),
             Item(library_settings.builtin_names, library_settings.set_builtin_names),
         ],
         rarely=[
             Item(functions.read, functions.write),
+            Item(library_registries.registries, library_registries.set_registries),
             Item(lambda: _adopted() >= _MOST_ADOPTED, _give_up),
             Item(kernel_settings, set_kernel_settings),
         ],

@@ -315,6 +315,17 @@ def test_a_function_that_cannot_take_an_exception_is_named(option: str) -> None:
         TaskOptions(**{option: of_two})
 
 
+@pytest.mark.parametrize("option", ["retry_on", "on_failure"])
+def test_a_function_that_is_to_be_awaited_is_named(option: str) -> None:
+    """What it returns would count as "yes", and be awaited by nobody."""
+
+    async def asks(error: Exception) -> bool:
+        return bool(error.args)
+
+    with pytest.raises(OptionError, match=f"{option} is called, and not awaited: .*asks"):
+        TaskOptions(**{option: asks})
+
+
 def test_a_function_whose_name_cannot_be_written_has_one_that_can() -> None:
     """Names go into frames, journals and pictures."""
 

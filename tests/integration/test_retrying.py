@@ -91,6 +91,29 @@ def test_anything_else_is_not(client: Client, retry_on: Any) -> None:
     assert attempts_of(raised.value) == 1
 
 
+class Answering(type):
+    """Whoever asks what is of its classes is answered in its own way."""
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        raise RuntimeError(f"whether {kind} is of {cls} is not told")
+
+    __instancecheck__ = __subclasscheck__
+
+
+class SecretError(Exception, metaclass=Answering):
+    pass
+
+
+def test_types_are_asked_as_except_asks_them(client: Client) -> None:
+    hasty = ask.options(retries=2, retry_on=SecretError)
+    for asked in (hasty(503), hasty.map([503])):
+        with pytest.raises(BusyError) as raised:
+            client.compute(asked)
+        assert attempts_of(raised.value) == 1
+    patient = ask.options(retries=2, retry_on=(SecretError, BusyError))
+    assert client.compute(patient(503), patient.map([503]).gather()) == (503, [503])
+
+
 def test_a_function_that_raises_is_told_itself(client: Client) -> None:
     with pytest.raises(RuntimeError, match="cannot tell"):
         client.compute(ask.options(retries=2, retry_on=breaks)(503))
