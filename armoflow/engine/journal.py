@@ -58,7 +58,7 @@ BATCH_PAGES: Final = 5
 ROWS_PER_PAGE: Final = 20
 """What a transaction writes, roughly: at least some pages, and one for so many rows."""
 
-PATIENCE: Final = 0.005
+PATIENCE: Final = 0.012
 """Seconds that changes nobody waits for may wait for others."""
 
 GRACE: Final = 1.0
