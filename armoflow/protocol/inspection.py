@@ -413,10 +413,10 @@ class _Deadline(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """Make the call with a deadline."""
-        return continuation(_Limited(details, CALL_DEADLINE), request)
+        return continuation(_WithDeadline(details, CALL_DEADLINE), request)
 
 
-class _Limited(grpc.ClientCallDetails):  # type: ignore[misc]
+class _WithDeadline(grpc.ClientCallDetails):  # type: ignore[misc]
     """How a call is made, with a deadline of its own."""
 
     def __init__(self, details: Any, timeout: float) -> None:
