@@ -44,6 +44,7 @@ _MAKING, _USING = ".making", ".using"
 _NAME = re.compile("[0-9a-f]{24}")
 _FILE = re.compile(r"(?:^|@\s*)(file:\S+)")
 _SITES = ("site-packages", "dist-packages")
+_BUILD_FACTS = threading.Lock()
 
 
 class VirtualEnvironment(NamedTuple):
@@ -113,6 +114,7 @@ class Shelf:
         Raises:
             RequirementsError: If it cannot be made.
         """
+        _read_build_facts()
         directory = self.root / _name(requirements)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -229,6 +231,12 @@ def environments_root(fallback: Path | None = None) -> Path:
         if _is_ours(candidate):
             return candidate
     return candidates[0] if fallback is None else fallback / "environments"
+
+
+def _read_build_facts() -> None:
+    """Have read how this Python was built: up to 3.11 other threads see it half read."""
+    with _BUILD_FACTS:
+        sysconfig.get_config_vars()
 
 
 def told(requirements: Iterable[str]) -> str:

@@ -89,6 +89,23 @@ def test_output_is_shown_by_every_door(engine: Up, capsys: pytest.CaptureFixture
         assert sorted(f"{line['name']} | {line['text']}" for line in kept) == lines
 
 
+@task(fuse=False)
+def step(number: int) -> int:
+    print("step", number)
+    return number + 1
+
+
+def test_output_is_shown_of_tasks_that_begin_before_the_engine_knows_it(
+    engine: Up, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A chain runs on in its process; here what is written is read by standard calls."""
+    with Client(engine.endpoint, logs=True, extensions=False, inline_seconds=0.0) as client:
+        for number in range(3):
+            assert client.compute(step(step(step(number)))) == number + 3
+    lines, _ = shown(capsys)
+    assert lines == sorted(f"step | step {n + more}" for n in range(3) for more in range(3))
+
+
 def test_only_what_is_asked_for_is_shown(engine: Up, capsys: pytest.CaptureFixture[str]) -> None:
     with Client(engine.endpoint, logs="errors") as client:
         client.compute(speak(1))

@@ -346,3 +346,34 @@ def test_what_was_installed_from_a_file_stays_when_that_is_gone(
         await preparations.stop()
 
     asyncio.run(use_twice())
+
+
+def test_installers_that_begin_at_once_know_how_this_python_was_built(shelf: Shelf) -> None:
+    code = """
+import sys, sysconfig, threading
+from pathlib import Path
+from armoflow.worker.installer import Installer, _find
+from armoflow.worker.virtual_environments import Shelf
+
+class Finding(Installer):
+    def install(self, *_):
+        _find()
+    check = install
+
+def ask(name):
+    shelf.get((name,), Finding(), threading.Event())[1].close()
+
+sys.setswitchinterval(1e-5)
+for number in range(25):
+    sysconfig._CONFIG_VARS, sysconfig._CONFIG_VARS_INITIALIZED = None, False
+    for name in [name for name in sys.modules if name.startswith("_sysconfigdata")]:
+        del sys.modules[name]
+    shelf = Shelf(Path(sys.argv[1], str(number)))
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+    command = [sys.executable, "-c", code, str(shelf.root)]
+    assert subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True).stderr == ""

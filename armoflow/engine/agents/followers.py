@@ -98,6 +98,11 @@ class Followers:
         """Whether a task is a follower whose leader's success was not applied yet."""
         return task_id in self._following
 
+    def work_of(self, task_id: str) -> Assignment | None:
+        """The work of a task that is a follower: its child may have begun it already."""
+        follower = self._following.get(task_id)
+        return None if follower is None else follower.work
+
     def after(self, leader_id: str) -> Follower | None:
         """The follower of a task that has ended, or is not run: it is one no longer."""
         follower = self._by_leader.pop(leader_id, None)

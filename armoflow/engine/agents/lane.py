@@ -485,8 +485,11 @@ class LaneAgent:
         self._written.hear(passages)
 
     def _options(self, task_id: str) -> Mapping[str, str] | None:
+        """Those of a task that a child has, by which it is known what of its output is kept."""
         place = self._running.get(task_id)
-        task: TaskRecord | None = None if place is None else place[1].key
+        # A follower's child runs it before its leader's end was taken in.
+        work = self._followers.work_of(task_id) if place is None else place[1]
+        task: TaskRecord | None = None if work is None else work.key
         return None if task is None else task.options.options
 
     def _store(self, written: WrittenResult, effects: Effects) -> None:
