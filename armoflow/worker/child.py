@@ -73,6 +73,7 @@ class Child:
             *(self._agent, self._recorder, directory, kept, requirements),
             devices=visible_devices(os.environ),
         )
+        self._stored = self._runner.stored
         self._pack = lane_frames.packer().pack
         self._process_id = os.getpid()
         self._mark = mark
@@ -101,6 +102,8 @@ class Child:
                 task = inbox.pop()
             except IndexError:
                 outbox.flush()
+                if self._stored.holds_more and inbox.stays_empty():
+                    self._stored.let_go()
                 inbox.wait()
                 continue
             if task is None:

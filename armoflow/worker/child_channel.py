@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -27,6 +28,10 @@ READ_BYTES = 256 * 1024
 HOLD_NANOSECONDS = 1_000_000
 """How long ago the first task may have begun of those whose completions wait for others: each
 message costs the owner as much as a small task, and what it has sent ahead lasts for longer."""
+
+
+_BRIEFLY = 0.02
+"""Seconds after which a process that nothing has come to is taken to be idle."""
 
 
 class Inbox:
@@ -63,6 +68,15 @@ class Inbox:
         with self._read_lock:
             if not self._tasks:
                 self._read(0)
+
+    def stays_empty(self) -> bool:
+        """Whether nothing comes for a moment."""
+        with self._read_lock:
+            if self._tasks:
+                return False
+            poll = select.poll()
+            poll.register(self._channel, select.POLLIN)
+            return not poll.poll(_BRIEFLY * 1000)
 
     def reply(self, number: int) -> list[Any]:
         """Wait for the reply to a request."""

@@ -122,6 +122,7 @@ class Runner:
 
     Attributes:
         code: The functions that it knows.
+        stored: The data of constants.
         name: The name of the last task.
         payload: What is being run; its user sets it back.
         touched: Its code may have changed something in this process.
@@ -146,14 +147,14 @@ class Runner:
         self._agent = agent
         self._recorder = recorder
         self._directory = directory
-        self._fetched = data.FetchedData(agent.fetch, kept)
+        self.stored = data.FetchedData(agent.fetch, kept)
         self._cells = CellCache()
         self._payloads = PayloadReader()
         self._paces = Paces()
         self._seconds = 0.0  # that the operations of this task have taken
         self._rested = 0.0  # that the operation at work has waited for retries
         self._log = ItemLog()
-        self.code = FunctionCache(self._fetched.read, min(kept, config.CODE_CACHE_BYTES))
+        self.code = FunctionCache(self.stored.read, min(kept, config.CODE_CACHE_BYTES))
         self._expander: Expand | None = None
         self._threads: ThreadCounts | None = None
         self._checked: str | None = None  # versions that may run here
@@ -341,7 +342,7 @@ class Runner:
     def _job(
         self, task: EngineTask, step: Payload, before: Job | None = None, *, lasting: bool
     ) -> Job:
-        stored, cells = self._fetched, self._cells
+        stored, cells = self.stored, self._cells
         if before is None:
             inputs = Inputs(step, task.inputs, stored, cells)
         else:

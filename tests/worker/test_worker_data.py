@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from armoflow.content import copy_new, digest_of
+from armoflow.content import copy_new, digest_of, digest_of_pieces
 from armoflow.errors import DataLostError
+from armoflow.worker import data
 from armoflow.worker.data import DataSource, FetchedData
 
 RIGHT, WRONG = b"right" * 300_000, b"wrong" * 300_000
@@ -39,8 +41,17 @@ def files(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def test_it_is_fetched_and_checked_once(tmp_path: Path, files: bool) -> None:
-    agent = Agent(tmp_path, RIGHT, files=files)
+def test_it_is_fetched_and_checked_once(
+    tmp_path: Path, files: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, checked = Agent(tmp_path, RIGHT, files=files), []
+
+    def check(pieces: Iterable[bytes]) -> bytes:
+        checked.append(1)
+        return digest_of_pieces(pieces)
+
+    monkeypatch.setattr(data, "digest_of_pieces", check)
+    monkeypatch.setattr(data, "digest_of", lambda content: check([content]))
     kept = FetchedData(agent.fetch, 10_000_000)
     for _ in range(3):
         assert bytes(kept.read("result", digest_of(RIGHT))) == RIGHT
@@ -49,7 +60,7 @@ def test_it_is_fetched_and_checked_once(tmp_path: Path, files: bool) -> None:
     for name, mode in (("copy", 0o400), ("again", 0o500)):
         assert (tmp_path / name).read_bytes() == RIGHT
         assert (tmp_path / name).stat().st_mode & 0o777 == mode
-    assert agent.asked == 1
+    assert (agent.asked, len(checked)) == (1, 1)
 
 
 @pytest.mark.parametrize("ends_after", [0, 1000, None])
@@ -89,3 +100,22 @@ def test_what_stays_wrong_is_told_and_leaves_nothing(tmp_path: Path, files: bool
     with pytest.raises(DataLostError, match="is not what was sent"):
         kept.write_file("other", digest_of(RIGHT), str(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
+
+
+def test_what_makes_room_is_let_go_of_when_there_is_time(tmp_path: Path) -> None:
+    size = 2 * 1024 * 1024  # as files, not as bytes
+    agent = Agent(tmp_path, *[bytes(size)] * 4, files=True)
+    kept = FetchedData(agent.fetch, size)
+
+    def opened() -> list[str]:
+        files = [entry.resolve() for entry in Path("/proc/self/fd").iterdir()]
+        return sorted(file.name for file in files if file.parent == tmp_path)
+
+    kept.read("a")
+    assert not kept.holds_more
+    kept.read("b")
+    assert (kept.holds_more, opened()) == (True, ["a-1", "b-2"])
+    kept.read("c")  # but no more than one
+    assert opened() == ["b-2", "c-3"]
+    kept.let_go()
+    assert (kept.holds_more, opened()) == (False, ["c-3"])
