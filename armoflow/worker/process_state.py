@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from armoflow.worker.lasting_hooks import LastingHooks
 from armoflow.worker.output import Output
-from armoflow.worker.process_items import STREAMS, Item, all_items
+from armoflow.worker.process_item import STREAMS, Item
+from armoflow.worker.process_items import all_items
 
 T = TypeVar("T")
 
