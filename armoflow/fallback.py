@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from armoflow.errors import OptionError
+from armoflow.errors import GraphError, OptionError
 from armoflow.retrying import check_takes_one
 
 _RAISE = "raise"
@@ -93,3 +93,11 @@ def make_fallback(value: Any) -> Fallback:
     if callable(value):
         check_takes_one("on_failure", value)
     return Fallback(value)
+
+
+def lazy_fallback() -> GraphError:
+    """What is told of a function that gives a graph for a value that could not be made."""
+    return GraphError(
+        "what on_failure= gives stands for a value, and cannot be lazy: let the function compute "
+        "it, as by some_task.local(...), or return a graph from a task that catches the error"
+    )

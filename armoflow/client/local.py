@@ -27,13 +27,13 @@ from armoflow.client.local_machine import (
     Root,
     drive,
     next_slot,
+    raisable,
 )
 from armoflow.client.local_scope import Scope
-from armoflow.codec.bare import set_cause, set_traceback, traceback_of
-from armoflow.codec.exceptions import is_raisable
+from armoflow.codec.bare import looked, set_cause, set_traceback, traceback_of
 from armoflow.codec.payload import Settings
-from armoflow.codec.traces import drop_own_frames, message_of
-from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
+from armoflow.codec.traces import drop_own_frames
+from armoflow.errors import GraphError
 from armoflow.graph.arguments import Reference, substitute
 from armoflow.graph.collection import DelayedList
 from armoflow.graph.delayed import Delayed
@@ -204,25 +204,14 @@ def _outcome(slot: Any, delivered: set[int]) -> LocalOutcome:
     if id(root) in delivered:  # each outcome has a path of its own
         exception = _copy(exception)
     delivered.add(id(root))
-    cause = RemoteTraceback(root.name, root.traceback, slot.path(), root.skipped, root.attempts)
-    set_cause(exception, cause)
+    set_cause(exception, slot.cause())
     return LocalOutcome(exception=exception)
 
 
-def raisable(exception: BaseException) -> BaseException:
-    """The exception, or what stands for one that would stop the caller."""
-    if is_raisable(type(exception)):
-        return exception
-    kind, text = type(exception).__name__, message_of(exception)
-    return RemoteTaskError(f"{kind}: {text}" if text else kind, kind)
-
-
 def _copy(exception: BaseException) -> BaseException:
-    try:
-        copied = copy.copy(exception)
-    except Exception:  # not all exceptions can be rebuilt; then the outcomes share this one
-        return exception
-    if type(copied) is not type(exception):
+    # Not all exceptions can be rebuilt; then the outcomes share this one.
+    copied = looked(lambda: copy.copy(exception), None)
+    if copied is None or type(copied) is not type(exception):
         return exception
     set_traceback(copied, traceback_of(exception))
     return copied

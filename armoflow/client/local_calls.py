@@ -20,10 +20,12 @@ from armoflow.client.local_machine import (
     LocalRules,
     fail,
     first_failure,
+    raisable,
 )
 from armoflow.client.surroundings import Surrounded, check_installed
-from armoflow.codec.bare import set_traceback
+from armoflow.codec.bare import looked, set_cause, set_traceback
 from armoflow.errors import GraphError, RequirementsError
+from armoflow.fallback import lazy_fallback
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
 from armoflow.graph.nodes import CallNode, FilterNode, FoldNode, MapNode, Node, ReduceNode
@@ -151,7 +153,7 @@ class LocalCalls:
             attempts.sleep(settings.draw_pause(attempt))
         if node.outputs > 1:
             result = _checked_outputs(node, name, result)
-        if type(result) is not LocalFailure and contains_lazy(result):
+        if type(result) is not LocalFailure and looked(lambda: contains_lazy(result), False):
             result = yield self._expand(node, name, result, trace)
         return result
 
@@ -171,7 +173,9 @@ class LocalCalls:
         if isinstance(node, FilterNode) or not on_failure.replaces:
             return failure
         try:
-            value = on_failure.of(lambda: failure.root.exception)
+            value = on_failure.of(lambda: _told(failure))
+            if looked(lambda: contains_lazy(value), False):
+                raise lazy_fallback()
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -208,6 +212,13 @@ class LocalCalls:
             # A task that returned another call of its own name is one name of the path.
             return failure if failure.name == name else failure.reaching(node, name)
         return self.insert(result, values, node, name)
+
+
+def _told(failure: LocalFailure) -> BaseException:
+    """A failure as whoever asks for the value would see it."""
+    exception = raisable(failure.root.exception)
+    set_cause(exception, failure.cause())
+    return exception
 
 
 def _checked_outputs(node: Node, name: str, result: Any) -> Any:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from armoflow.client.local_arguments import ChangeWarnings
 from armoflow.codec.bare import cause_of, traceback_of
+from armoflow.codec.exceptions import is_raisable
 from armoflow.codec.payload import Settings
-from armoflow.codec.traces import text_of
-from armoflow.errors import GraphError, RemoteTraceback
+from armoflow.codec.traces import message_of, text_of
+from armoflow.errors import GraphError, RemoteTaskError, RemoteTraceback
 from armoflow.graph.nodes import Node
 from armoflow.options import TaskOptions
 from armoflow.resources import Resources
@@ -153,6 +154,11 @@ class LocalFailure:
             link = link.via
         return [*self.root.before, *filter(None, names[::-1])]
 
+    def cause(self) -> RemoteTraceback:
+        """Where it happened."""
+        root = self.root
+        return RemoteTraceback(root.name, root.traceback, self.path(), root.skipped, root.attempts)
+
 
 class FirstFailure(Exception):
     """A call failed, and nothing more is to be run. Never leaves the runner.
@@ -278,3 +284,11 @@ def _deliver(stream: LocalStream, slot: Any) -> Any:
         stream.buffer.append(slot)
     reader, stream.reader = stream.reader, None
     return slot if reader is None else reader.take(slot)
+
+
+def raisable(exception: BaseException) -> BaseException:
+    """The exception, or what stands for one that would stop the caller."""
+    if is_raisable(type(exception)):
+        return exception
+    kind, text = type(exception).__name__, message_of(exception)
+    return RemoteTaskError(f"{kind}: {text}" if text else kind, kind)

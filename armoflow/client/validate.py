@@ -153,16 +153,17 @@ def references(value: Any) -> Iterator[Any]:
     seen: set[int] = set()
     while stack:
         part = stack.pop()
-        if isinstance(part, (Future, Put)):
+        kind = type(part)  # whatever the value says that it is: a mock may claim to be a list
+        if issubclass(kind, (Future, Put)):
             yield part
             continue
         inside: Iterable[Any] = ()
-        if isinstance(part, (list, tuple, set, frozenset)):
+        if issubclass(kind, (list, tuple, set, frozenset)):
             inside = part
-        elif isinstance(part, dict):
+        elif issubclass(kind, dict):
             inside = [*part, *part.values()]
-        elif hasattr(type(part), "__dataclass_fields__"):
+        elif hasattr(kind, "__dataclass_fields__"):
             inside = [getattr(part, field.name, None) for field in dataclasses.fields(part)]
-        if inside and id(part) not in seen and not ATOMS.issuperset(map(type, inside)):
+        if id(part) not in seen and not ATOMS.issuperset(map(type, inside)):
             seen.add(id(part))
             stack.extend(inner for inner in inside if type(inner) not in ATOMS)

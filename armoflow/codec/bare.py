@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
@@ -15,12 +16,15 @@ from armoflow.interrupts import is_interrupt
 
 T = TypeVar("T")
 
+_GROUP = getattr(builtins, "BaseExceptionGroup", None)  # from Python 3.11 on
 _OF_ALL: dict[str, Any] = dict(BaseException.__dict__)
 _OF_TYPES: dict[str, Any] = dict(type.__dict__)
 
 
-def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
-    """Whether a value is of a type, as ``except`` sees it: whatever its class says that it is.
+def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+    """Whether a value is of a type, or of one of several, as ``except`` sees it.
+
+    That is, whatever its class says that it is.
 
     Example:
         >>> class Pretends(Exception):
@@ -81,6 +85,14 @@ def traceback_of(error: BaseException) -> TracebackType | None:
 def arguments_of(error: BaseException) -> tuple[Any, ...]:
     """Its ``args``."""
     found: tuple[Any, ...] = _OF_ALL["args"].__get__(error)
+    return found
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...] | None:
+    """The exceptions in a group; None if it is none."""
+    if _GROUP is None or not is_a(error, _GROUP):
+        return None
+    found: tuple[BaseException, ...] = _GROUP.__dict__["exceptions"].__get__(error)
     return found
 
 

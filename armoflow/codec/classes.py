@@ -21,6 +21,9 @@ from armoflow.codec.ancestry import BASES
 from armoflow.codec.class_parts import find_parts
 from armoflow.system.importing import MAIN
 
+SHADOWING = frozenset({"__class__", "__name__", "__bases__", "__base__", "__mro__"})
+"""What a class may say of its instances, though setting it on the class sets the class's own."""
+
 _REMEMBERED = 256  # classes by value whose pickles are kept
 
 
@@ -134,6 +137,9 @@ class ClassState:
             bases = state[0].pop(BASES, cls.__bases__)
             if bases != cls.__bases__:  # assigned since it was made here
                 cls.__bases__ = bases
+            for name in SHADOWING & state[0].keys():
+                found = state[0].pop(name)
+                cls.__dict__[name].__init__(found.fget, found.fset, found.fdel, found.__doc__)
             self._set_state(cls, state)
             for name in _attributes.get(cls, frozenset()) - state[0].keys():  # deleted since
                 if name in cls.__dict__:

@@ -6,10 +6,19 @@ What is read back here is code: only from records whose seal the session's key h
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from armoflow import config
-from armoflow.codec.bare import arguments_of, attribute, is_a, set_state
+from armoflow.codec.bare import (
+    arguments_of,
+    attribute,
+    is_a,
+    looked,
+    members_of,
+    path_of,
+    set_state,
+)
 from armoflow.codec.clipping import clip
 from armoflow.codec.traces import message_of
 from armoflow.interrupts import is_interrupt
@@ -41,7 +50,7 @@ def forms_of(error: BaseException) -> list[Form]:
     """
     if not is_raisable(type(error)):
         return []
-    whole = pickle_exception(error)
+    whole = pickle_exception(error) or pickle_parts(error)
     if whole is not None and len(whole) <= _SMALL:
         return [Form("whole", whole)]
     forms = [] if whole is None else [Form("whole", whole)]
@@ -67,6 +76,44 @@ def pickle_exception(error: BaseException) -> bytes | None:
     return data if same else None
 
 
+def pickle_parts(error: BaseException) -> bytes | None:
+    """As :func:`pickle_exception`, without what of the exception cannot be pickled.
+
+    For types that no path leads to, as those that a function has made, and for groups, of which
+    one member may be all that cannot be pickled: of others the state is enough.
+    """
+    kind = type(error)
+    if members_of(error) is None and looked(lambda: _type_at(path_of(kind)), None) is kind:
+        return None
+    data = _pickle_readable(_Parts(error), _LARGEST)
+    return None if data is None or type(load_exception(data)) is not kind else data
+
+
+class _Parts:
+    """Is pickled as an exception with what of it can be pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        members = members_of(self._error)
+        if members is not None:
+            message = arguments_of(self._error)[0]
+            return make_again, (type(self._error), (message, [*map(_Parts, members)]), {})
+        states = _states(self._error, _LARGEST)
+        args, attributes = next(s for s in states if _pickle_readable(s, _LARGEST) is not None)
+        return make_again, (type(self._error), args, attributes)
+
+
+def make_again(
+    kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> BaseException:
+    """An exception of its arguments and attributes; called by pickles."""
+    error = kind.__new__(kind, *args)  # not __init__, whose arguments may be others
+    set_state(error, args, attributes)
+    return error
+
+
 def load_exception(data: bytes) -> BaseException | None:
     """Read an exception back; None if it is something else."""
     import pickle
@@ -77,18 +124,27 @@ def load_exception(data: bytes) -> BaseException | None:
 
 def pickle_state(error: BaseException, limit: int = _LARGEST) -> bytes | None:
     """An exception's arguments and attributes, as far as these can be pickled and are small."""
-    message = message_of(error)
-    states: tuple[Any, ...] = (
-        (arguments_of(error), attribute(error, "__dict__") or {}),
-        (arguments_of(error), {}),
-        ((message,), {}),
-        ((clip(message, _SHORT),), {}),
-    )
-    for state in states:
+    for state in _states(error, limit):
         data = _pickle_readable(state, limit)
         if data is not None:
             return data
     return None
+
+
+def _states(error: BaseException, limit: int) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Its arguments and attributes, and ever less of them; the last can always be pickled."""
+    args, attributes = arguments_of(error), attribute(error, "__dict__") or {}
+    yield args, attributes
+    readable = {
+        name: value
+        for name, value in attributes.items()
+        if _pickle_readable(value, limit) is not None
+    }
+    yield args, readable
+    yield args, {}
+    message = message_of(error)
+    yield (message,), {}
+    yield (clip(message, _SHORT),), {}
 
 
 def _pickle_readable(state: Any, limit: int) -> bytes | None:
@@ -110,16 +166,17 @@ def _pickle_readable(state: Any, limit: int) -> bytes | None:
 
 def revive_exception(type_name: str, state: bytes) -> BaseException | None:
     """An exception from its type's import path and what :func:`pickle_state` gave."""
-    module, _, name = type_name.rpartition(".")
-    kind = _find_type(module or "builtins", name)
+    kind = _type_at(type_name)
     if kind is None:
         return None
     import pickle
 
-    args, attributes = pickle.loads(state)
-    error = kind.__new__(kind, *args)  # not __init__, whose arguments may be others
-    set_state(error, args, attributes)
-    return error
+    return make_again(kind, *pickle.loads(state))
+
+
+def _type_at(path: str) -> type[BaseException] | None:
+    module, _, name = path.rpartition(".")
+    return _find_type(module or "builtins", name)
 
 
 def _find_type(module: str, name: str) -> type[BaseException] | None:

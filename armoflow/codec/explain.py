@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from armoflow.codec.bare import cause_of, is_a, set_traceback
+from armoflow.codec.bare import cause_of, is_a, looked, set_traceback
 from armoflow.codec.traces import message_of, type_name
 from armoflow.interrupts import is_interrupt
 
@@ -33,7 +33,7 @@ def explain_failure(
     place, part, variable = root, value, ""
     seen = {id(value)}
     for _ in range(_DEEPEST):
-        for where, child, context in _parts(part):
+        for where, child, context in _visible_parts(part):
             failure = None if id(child) in seen else _failure(child, attempt)
             if failure is not None:
                 seen.add(id(child))
@@ -62,13 +62,18 @@ _REMEDIES = {
 
 def _remedy(part: Any) -> str:
     for (module, name), remedy in _REMEDIES.items():
-        if module in sys.modules and isinstance(part, getattr(sys.modules[module], name, ())):
+        if module in sys.modules and is_a(part, getattr(sys.modules[module], name, ())):
             return f": {remedy}"
+    if looked(lambda: part.__class__ is not type(part), True):
+        return (
+            f": its __class__ is not {type(part).__qualname__}, which pickle refuses: give it a "
+            "__reduce__ that says how to make it again"
+        )
     return ""
 
 
 def _explain_depth(value: Any, attempt: Callable[[Any], object], root: str) -> str:
-    if isinstance(value, types.FunctionType):  # then a variable of it is nested, and has a name
+    if is_a(value, types.FunctionType):  # then a variable of it is nested, and has a name
         for variable, child, context in _function_parts(value):
             if _failure(child, attempt) is not None:
                 value, root = child, f"{variable} ({context})" if context else variable
@@ -92,36 +97,43 @@ def _failure(part: Any, attempt: Callable[[Any], object]) -> BaseException | Non
 
 
 def _name(part: Any) -> str:
-    if isinstance(part, types.FunctionType):
+    if is_a(part, types.FunctionType):
         return f"function {part.__qualname__!r}"
-    kind = part if isinstance(part, type) else type(part)
+    kind = part if is_a(part, type) else type(part)
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"
-    return f"class {name}" if isinstance(part, type) else name
+    return f"class {name}" if is_a(part, type) else name
 
 
 _Parts = Iterator[tuple[str, Any, str]]
 
 
+def _visible_parts(value: Any) -> _Parts:
+    """The parts of a value, as far as its own code lets them be seen."""
+    parts = _parts(value)
+    while (found := looked(lambda: next(parts, None), None)) is not None:
+        yield found
+
+
 def _parts(value: Any) -> _Parts:
     """The parts that are pickled along with a value: how to reach each, and the variable it is."""
-    if isinstance(value, dict):
+    if is_a(value, dict):
         for key, item in itertools.islice(value.items(), _WIDEST):
             yield f"[{_short(key)}]", item, ""
             yield f", key {_short(key)}", key, ""
-    elif isinstance(value, (list, tuple)):
+    elif is_a(value, (list, tuple)):
         for index, item in enumerate(value[:_WIDEST]):
             yield f"[{index}]", item, ""
-    elif isinstance(value, (set, frozenset)):
+    elif is_a(value, (set, frozenset)):
         for item in itertools.islice(value, _WIDEST):
             yield f", element {_short(item)}", item, ""
-    elif isinstance(value, types.FunctionType):
+    elif is_a(value, types.FunctionType):
         yield from _function_parts(value)
-    elif isinstance(value, types.MethodType):
+    elif is_a(value, types.MethodType):
         yield ".__self__", value.__self__, ""
         yield ".__func__", value.__func__, ""
-    elif isinstance(value, type):
+    elif is_a(value, type):
         for name, item in vars(value).items():
             if not (name.startswith("__") and name.endswith("__")):
                 yield f".{name}", getattr(item, "__func__", item), ""
@@ -158,12 +170,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _object_parts(value: Any) -> _Parts:
-    try:
-        reduced = value.__reduce_ex__(5)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        reduced = None  # the state below may say more
+    reduced = looked(lambda: value.__reduce_ex__(5), None)  # the state below may say more
     for name, item in _state(value):
         yield f".{name}", item, ""
     if isinstance(reduced, tuple):
@@ -183,8 +190,5 @@ def _state(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
+    text = looked(lambda: repr(value), f"<{type(value).__name__}>")
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -17,6 +17,7 @@ import cloudpickle
 from armoflow import config
 from armoflow.codec.ancestry import BASES
 from armoflow.codec.classes import (
+    SHADOWING,
     ClassPickle,
     ClassState,
     known_pickle,
@@ -208,7 +209,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if not isinstance(reduced, tuple) or len(reduced) != 6:
                 return reduced
             note_class(cls)
-            reduced = _with_slots(cls, reduced)
+            reduced = _with_slots(cls, _with_shadowing(cls, reduced))
             reduced[2][0][BASES] = cls.__bases__
             if self._whole:
                 return (*reduced[:5], ClassState(reduced[5]))
@@ -251,6 +252,27 @@ def set_dispatch(function: Any, state: tuple[dict[type, Any], Any]) -> None:
     for kind, implementation in registry.items():
         function.register(kind, implementation)
     functools.update_wrapper(function, wrapped)
+
+
+def _with_shadowing(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As cloudpickle reduces a class, but with what nobody can set once the class is made.
+
+    Which is what its instances say of ``__class__``, for one: to set it would change the class's
+    own class. A property is made empty, since its functions may refer to the class; it is filled
+    with the other attributes.
+    """
+    shadowing = {name: cls.__dict__[name] for name in SHADOWING if name in cls.__dict__}
+    if not shadowing:
+        return reduced
+    make, (*args, attributes, tracker, extra), (state, more), *rest = reduced
+    made = {name: _emptied(value) for name, value in shadowing.items()}
+    late = {name: value for name, value in shadowing.items() if made[name] is not value}
+    state = {name: value for name, value in state.items() if name not in made} | late
+    return (make, (*args, {**attributes, **made}, tracker, extra), (state, more), *rest)
+
+
+def _emptied(value: Any) -> Any:
+    return property() if type(value) is property else value
 
 
 def _with_slots(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from armoflow.codec.item_log import ItemState, Section
 from armoflow.codec.payload import Operation, Payload, Settings
 from armoflow.codec.positions import label
 from armoflow.errors import SerializationError, TaskError
-from armoflow.fallback import Fallback
+from armoflow.fallback import Fallback, lazy_fallback
 from armoflow.worker.attempts import Attempts
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import Inputs, pickle_value
@@ -246,7 +246,10 @@ class Job:
                 return None, failure
             if fallback.skips:
                 return (self._nothing if self.payload.collection else None), failure
-            return self._cells(fallback.of(failure.record.exception)), failure
+            value = fallback.of(failure.record.exception)
+            if looked(lambda: holds_graph(value), False):
+                raise lazy_fallback()
+            return self._cells(value), failure
         except BaseException as error:
             return None, self._refuse(item, error)
 

@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import threading
 import types
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -484,3 +485,75 @@ def test_explaining_asks_no_more_than_it_must():
             raise RuntimeError(name)
 
     check([Strange(), threading.Lock()], "cannot be pickled")
+
+
+SHADOWS = """
+    class Other:
+        pass
+    class Wrapper:
+        def __init__(self, wrapped):
+            self.wrapped = wrapped
+        @property
+        def __name__(self):
+            "That of what is wrapped."
+            return self.wrapped + Wrapper.__qualname__
+        @__name__.setter
+        def __name__(self, name):
+            self.wrapped = name
+    class Pretends(Exception):
+        __class__ = property(lambda self: Other if Pretends else None)
+        __mro__ = "no mro"
+"""
+
+
+def test_what_a_class_says_of_its_instances_under_names_that_classes_have_themselves():
+    program = (
+        "import pickle, sys\n"
+        "Wrapper, Pretends, Other = pickle.load(sys.stdin.buffer)\n"
+        "one = Wrapper('x')\n"
+        "print(one.__name__, Wrapper.__name__, vars(Wrapper)['__name__'].__doc__)\n"
+        "one.__name__ = 'y'\n"
+        "print(one.__name__, Pretends().__class__ is Other, type(Pretends()) is Pretends)\n"
+        "print(Pretends().__mro__, type(Pretends))\n"
+    )
+    scope = define({"__name__": "__main__"}, SHADOWS)
+    data = dumps_whole([scope[name] for name in ("Wrapper", "Pretends", "Other")])
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=data, capture_output=True, check=True, text=False
+    )
+    assert done.stdout.decode().splitlines() == [
+        "xWrapper Wrapper That of what is wrapped.",
+        "yWrapper True True",
+        "no mro <class 'type'>",
+    ]
+
+
+class Hidden:
+    """Nothing of it can be looked at."""
+
+    def __reduce_ex__(self, _):
+        raise ValueError("will not go")
+
+    def __getattribute__(self, name):
+        raise SystemExit(name)
+
+    def __repr__(self):
+        raise SystemExit("repr")
+
+
+class Listed(list):
+    def __getitem__(self, place):
+        raise SystemExit("looked at")
+
+
+class Likened:
+    __class__ = list
+
+
+def test_a_part_whose_own_code_lets_nobody_look_at_it_is_named_all_the_same():
+    check([Hidden()], "Hidden at value[0] cannot be pickled")
+    check({Hidden(): 1}, "Hidden at value, key <Hidden> cannot be pickled")
+    check(Listed([threading.Lock()]), "Listed at value cannot be pickled")
+    refused = "pickle refuses: give it a __reduce__"
+    check([unittest.mock.Mock(spec=list)], "Mock at value[0] cannot be pickled", refused)
+    check(Likened(), "Likened at value cannot be pickled", "its __class__ is not Likened", refused)

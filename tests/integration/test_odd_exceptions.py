@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import unittest.mock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -188,6 +189,34 @@ def test_what_ends_whoever_looks_at_it_is_told_as_what_it_is(client: Client, kin
         assert type(caught(client, asked)) is ValueError
 
 
+@task
+def fails_with_a_lock(door: str) -> int:
+    class Held(ValueError):
+        code: int
+
+    held = Held("held")
+    held.code, held.lock = 503, threading.Lock()  # type: ignore[attr-defined]
+    if door == "alone":
+        raise held
+    raise ExceptionGroup("many", [KeyError("one"), ExceptionGroup("more", [held])])  # noqa: F821
+
+
+def test_what_cannot_travel_of_an_exception_is_left_out(anywhere: Client) -> None:
+    """Its type, arguments and other attributes arrive, though a function has made the type."""
+    error: Any = caught(anywhere, fails_with_a_lock("alone"))
+    assert (type(error).__name__, error.args, error.code) == ("Held", ("held",), 503)
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups")
+def test_what_cannot_travel_of_one_exception_takes_no_group_with_it(anywhere: Client) -> None:
+    error: Any = caught(anywhere, fails_with_a_lock("group"))
+    assert type(error) is ExceptionGroup  # noqa: F821
+    key, (held,) = error.exceptions[0], error.exceptions[1].exceptions
+    assert (type(key), key.args, error.args[0]) == (KeyError, ("one",), "many")
+    assert (type(held).__name__, held.args, held.code) == ("Held", ("held",), 503)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_raised_in_the_caller_with_where_it_was(anywhere: Client, kind: str) -> None:
     expected = type(KINDS[kind]())
@@ -353,3 +382,39 @@ def test_the_frames_of_a_coroutine_are_the_users(anywhere: Client) -> None:
     assert "asyncio" not in cause.traceback.replace("await asyncio.sleep", "")
     assert f"armoflow{os.sep}system" not in cause.traceback
     assert "another exception occurred" not in cause.traceback
+
+
+class Measureless(str):
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+
+class Weightless:
+    @property
+    def nbytes(self) -> int:
+        raise RuntimeError("no weight")
+
+
+class Unlisted(list[int]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("not listed")
+
+
+def test_an_argument_whose_size_cannot_be_told_is_an_argument(anywhere: Client) -> None:
+    found = anywhere.compute(same(Measureless("text")), same(Weightless()))
+    assert [type(value).__name__ for value in found] == ["Measureless", "Weightless"]
+
+
+def test_an_argument_that_says_that_it_is_a_list_is_none(client: Client) -> None:
+    for asked in (same(unittest.mock.Mock(spec=list)), same.map([unittest.mock.Mock(spec=list)])):
+        assert "give it a __reduce__" in str(caught(client, asked))
+
+
+def test_a_value_that_lets_nobody_look_into_it_takes_no_other_with_it(anywhere: Client) -> None:
+    @task
+    def unlisted(number: int) -> Any:
+        return Unlisted([number]) if number == 1 else number
+
+    found = anywhere.compute(unlisted.map(range(3)), return_exceptions=True)
+    assert (found[0], found[2]) == (0, 2)
+    assert isinstance(found[1], (Unlisted, SerializationError))

@@ -12,6 +12,7 @@ import pytest
 from armoflow import Client, options, task
 from armoflow.errors import (
     CollectionError,
+    GraphError,
     OptionError,
     RemoteTraceback,
     TooManyFailuresError,
@@ -194,6 +195,29 @@ def ends_badly(number: int) -> Any:
     if number == 5:
         time.sleep(60)
     return number
+
+
+def test_a_graph_is_no_value_that_stands_for_another(client: Client) -> None:
+    asked: list[Any] = [task(name="odd", on_failure=lambda error: [inc(1)])(_odd)(2)]
+    asked.append(task(name="odd", on_failure=lambda error: inc(1))(_odd).map([1, 2]))
+    asked.append(task(name="pair", outputs=2, on_failure=lambda error: (1, inc(1)))(_odd)(2)[0])
+    for graph in asked:
+        with pytest.raises(GraphError, match="stands for a value, and cannot be lazy"):
+            client.compute(graph)
+
+
+def test_the_function_is_given_what_the_caller_would_see(client: Client) -> None:
+    def leave(number: int) -> Any:
+        raise SystemExit(number)
+
+    def tell(error: BaseException) -> Any:
+        cause = error.__cause__
+        assert isinstance(cause, RemoteTraceback)
+        return type(error).__name__, str(error), cause.node, cause.attempts
+
+    leaves: Any = task(name="leaves", retries=1, backoff=0, on_failure=tell)(leave)
+    assert client.compute(leaves(3)) == ("RemoteTaskError", "SystemExit: 3", "leaves", 2)
+    assert client.compute(leaves.map([4]))[0][1:] == ("SystemExit: 4", "leaves[0]", 2)
 
 
 def test_a_process_that_dies_and_a_timeout_are_failures_too(processes: Client) -> None:

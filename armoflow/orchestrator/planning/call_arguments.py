@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from armoflow import config
+from armoflow.codec.bare import looked
 from armoflow.codec.envelope import Slot, SlotKind, pack_envelope
 from armoflow.codec.payload import Pickled
 from armoflow.codec.pickling import are_scalars
@@ -21,6 +22,7 @@ from armoflow.orchestrator.planning.drafts import ConstantValue, Draft
 from armoflow.orchestrator.planning.plan_settings import NO_SURROUNDINGS
 from armoflow.orchestrator.shared_data import DataReferences, PlanData, ReceivedData, SharedData
 
+_TEXTS = (bytes, bytearray, str)
 _SMALL = frozenset({int, float, bool, type(None), complex, Delayed, DelayedList})
 
 
@@ -165,9 +167,12 @@ def is_buffer(value: Any) -> bool:
 
 def nbytes(value: Any) -> int:
     """The size of an argument, as far as it is easily told."""
-    if isinstance(value, (bytes, bytearray, str)):
+    kind = type(value)
+    if kind in _TEXTS:
         return len(value)
-    size = getattr(value, "nbytes", 0) if hasattr(type(value), "nbytes") else 0
+    if not (issubclass(kind, _TEXTS) or hasattr(kind, "nbytes")):
+        return 0
+    size = looked(lambda: len(value) if issubclass(kind, _TEXTS) else value.nbytes, 0)
     return size if isinstance(size, int) else 0
 
 
