@@ -162,6 +162,9 @@ class CurrentTask(NamedTuple):
 
 _running: ContextVar[CurrentTask | None] = ContextVar("armoflow_task", default=None)
 
+_here: list[CurrentTask] = []
+"""What runs in contexts of this process: threads that a task starts are in none of them."""
+
 _processes: list[Callable[[], CurrentTask | None]] = []
 """Says what this process runs, in one that is there for that."""
 
@@ -184,6 +187,8 @@ def current_task() -> CurrentTask:
     found = _running.get()
     if found is None and _processes:
         found = _processes[-1]()
+    elif found is None:
+        found = _alone()
     if found is None:
         raise NoTaskError(
             "current_task() is for code that a task runs, and none runs here: outside of tasks "
@@ -197,6 +202,25 @@ def answer_for_process(answer: Callable[[], CurrentTask | None]) -> None:
     _processes.append(answer)
 
 
-def running(task: CurrentTask) -> BoundVariable[CurrentTask | None]:
+class running(BoundVariable[CurrentTask | None]):  # noqa: N801 - a block
     """A task runs in this context."""
-    return BoundVariable(_running, task)
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: CurrentTask) -> None:
+        super().__init__(_running, task)
+        self._task = task
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        _here.append(self._task)
+
+    def __exit__(self, *ended: object) -> None:
+        _here.remove(self._task)
+        super().__exit__(*ended)
+
+
+def _alone() -> CurrentTask | None:
+    """What runs here if that is one task, which may have started the thread that asks."""
+    tasks = list(_here)
+    return tasks[0] if len(tasks) == 1 else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bdb
+import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from armoflow.client.call_spans import local_span
@@ -24,7 +25,7 @@ from armoflow.client.local_machine import (
 )
 from armoflow.client.surroundings import Surrounded, check_installed
 from armoflow.codec.bare import looked, set_cause, set_traceback
-from armoflow.errors import GraphError, RequirementsError
+from armoflow.errors import GraphError, RequirementsError, SerializationError
 from armoflow.fallback import lazy_fallback
 from armoflow.graph.arguments import Reference, contains_lazy, find_dependencies
 from armoflow.graph.context import INSIDE_TASK, current_client
@@ -33,7 +34,7 @@ from armoflow.interrupts import is_interrupt
 from armoflow.options import TaskOptions, as_block, inherited_options, merge_options
 from armoflow.retrying import final_error
 from armoflow.running import running
-from armoflow.system.coroutines import finish
+from armoflow.system.coroutines import as_plain
 from armoflow.tracing import Labels
 from armoflow.worker.job import split_outputs
 
@@ -116,6 +117,7 @@ class LocalCalls:
         place = LocalPlace(self._rules.resources, options)
         adds = isinstance(node, (ReduceNode, FoldNode))  # it may, to what it holds
         own: OwnArguments | None = None
+        plain = as_plain(call)
         for attempt in itertools.count(1):
             token = current_client.set(INSIDE_TASK)
             try:
@@ -129,7 +131,7 @@ class LocalCalls:
                         once=isinstance(node, CallNode),
                     )
                     args, kwargs = own.load()
-                    result = finish(call(*args, **kwargs, **shared))
+                    result = plain(*args, **kwargs, **shared)
                 if not adds:
                     self.changes.tell(node.name, call, own.changes((args, kwargs)))
                 break
@@ -151,8 +153,7 @@ class LocalCalls:
             finally:
                 current_client.reset(token)
             attempts.sleep(settings.draw_pause(attempt))
-        if node.outputs > 1:
-            result = _checked_outputs(node, name, result)
+        result = self._kept(node, name, result)
         if type(result) is not LocalFailure and looked(lambda: contains_lazy(result), False):
             result = yield self._expand(node, name, result, trace)
         return result
@@ -162,6 +163,16 @@ class LocalCalls:
         if self._eager and type(result) is LocalFailure:
             raise FirstFailure(result)
         return result
+
+    def _kept(self, node: Node, name: str, result: Any) -> Any:
+        """What a call has returned; its failure, or what stands for it, if that is no value."""
+        if inspect.iscoroutine(result):  # of a function that does not say that it is asynchronous
+            result = fail(_unawaited(result, name), node, name)
+        elif node.outputs > 1:
+            result = _checked_outputs(node, name, result)
+        return (
+            self._ended(self._fall_back(node, result)) if type(result) is LocalFailure else result
+        )
 
     def _fall_back(self, node: Node, failure: LocalFailure) -> Any:
         """What stands for a value that could not be made."""
@@ -212,6 +223,15 @@ class LocalCalls:
             # A task that returned another call of its own name is one name of the path.
             return failure if failure.name == name else failure.reaching(node, name)
         return self.insert(result, values, node, name)
+
+
+def _unawaited(value: Coroutine[Any, Any, Any], name: str) -> SerializationError:
+    """What an engine says of a coroutine, which it cannot store."""
+    value.close()
+    return SerializationError(
+        f"task {name!r} returned a value that cannot be stored: coroutine at value: give the value "
+        "that awaiting it gives"
+    )
 
 
 def _told(failure: LocalFailure) -> BaseException:

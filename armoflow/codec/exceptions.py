@@ -6,6 +6,7 @@ What is read back here is code: only from records whose seal the session's key h
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from armoflow.codec.bare import (
 )
 from armoflow.codec.clipping import clip
 from armoflow.codec.traces import message_of
+from armoflow.errors import ArmoflowError
 from armoflow.interrupts import is_interrupt
 
 _SHORT = 500  # characters of a message that is all that is left of an exception
@@ -38,9 +40,17 @@ class Form(NamedTuple):
 def is_raisable(kind: type[BaseException]) -> bool:
     """Whether raising it in the caller means "a task failed" and nothing else.
 
-    ``SystemExit`` or ``CancelledError`` would stop the caller, ``StopIteration`` end its loops.
+    ``SystemExit`` would stop the caller, ``StopIteration`` end its loops. ``CancelledError`` says
+    that the caller's future was cancelled: who awaits it would be cancelled, too.
     """
-    return issubclass(kind, Exception) and not issubclass(kind, (StopIteration, StopAsyncIteration))
+    if not issubclass(kind, Exception) or issubclass(kind, (StopIteration, StopAsyncIteration)):
+        return False
+    futures = sys.modules.get("concurrent.futures")  # else no class can be one of its
+    return (
+        futures is None
+        or not issubclass(kind, futures.CancelledError)
+        or issubclass(kind, ArmoflowError)  # of an argument that was cancelled
+    )
 
 
 def forms_of(error: BaseException) -> list[Form]:

@@ -122,6 +122,13 @@ def test_a_task_knows_itself(client: Client) -> None:
     assert client.compute(from_a_thread()) == ["from_a_thread"]
 
 
+def test_a_thread_knows_it_in_the_debug_mode_too() -> None:
+    with Client(local=True) as local:
+        assert local.compute(from_a_thread()) == ["from_a_thread"]
+    with pytest.raises(NoTaskError):
+        current_task()
+
+
 def test_outside_of_tasks_there_is_none() -> None:
     with pytest.raises(NoTaskError, match="none runs here"):
         current_task()

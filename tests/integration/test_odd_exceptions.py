@@ -7,6 +7,7 @@ or the program that asks for the value.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import sys
 import threading
@@ -215,6 +216,24 @@ def test_what_cannot_travel_of_one_exception_takes_no_group_with_it(anywhere: Cl
     key, (held,) = error.exceptions[0], error.exceptions[1].exceptions
     assert (type(key), key.args, error.args[0]) == (KeyError, ("one",), "many")
     assert (type(held).__name__, held.args, held.code) == ("Held", ("held",), 503)
+
+
+@task
+def gives_up(number: int) -> int:
+    raise concurrent.futures.CancelledError(f"by the task, {number}")
+
+
+def test_a_task_that_ends_with_a_cancellation_of_its_own_cancels_nobody(anywhere: Client) -> None:
+    async def ask() -> None:
+        await anywhere.submit(gives_up(1))
+
+    future = anywhere.submit(gives_up(1))
+    for wait in (future.result, lambda: asyncio.run(ask())):
+        with pytest.raises(RemoteTaskError, match="CancelledError: by the task, 1"):
+            wait()
+    assert not future.cancelled()
+    with pytest.raises(RemoteTaskError, match="by the task, 2"):
+        anywhere.compute(same(gives_up(2)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

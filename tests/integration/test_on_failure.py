@@ -15,6 +15,7 @@ from armoflow.errors import (
     GraphError,
     OptionError,
     RemoteTraceback,
+    SerializationError,
     TooManyFailuresError,
 )
 from armoflow.graph.task import Task
@@ -218,6 +219,21 @@ def test_the_function_is_given_what_the_caller_would_see(client: Client) -> None
     leaves: Any = task(name="leaves", retries=1, backoff=0, on_failure=tell)(leave)
     assert client.compute(leaves(3)) == ("RemoteTaskError", "SystemExit: 3", "leaves", 2)
     assert client.compute(leaves.map([4]))[0][1:] == ("SystemExit: 4", "leaves[0]", 2)
+
+
+def test_a_value_that_cannot_be_one_of_the_task_is_a_failure(client: Client) -> None:
+    def waits() -> Any:
+        async def wait() -> int:
+            return 1
+
+        return wait()
+
+    told: Any = lambda error: type(error).__name__  # noqa: E731
+    assert client.compute(task(name="waits", on_failure=told)(waits)()) == "SerializationError"
+    with pytest.raises(SerializationError, match="give the value that awaiting it gives"):
+        client.compute(task(waits)())
+    three: Any = task(name="three", outputs=2, on_failure=lambda error: (0, 0))(lambda: (1, 2, 3))
+    assert client.compute(three()) == (0, 0)
 
 
 def test_a_process_that_dies_and_a_timeout_are_failures_too(processes: Client) -> None:
