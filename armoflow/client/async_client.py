@@ -65,7 +65,7 @@ class AsyncClient:
         # There the caller's own thread runs the tasks, so that they can be stepped through.
         self._here = arguments.get("local") is True
         self._client: Client | None = None
-        self._outer: Computer | None = None
+        self._outer: list[Computer | None] = []
 
     @property
     def client(self) -> Client:
@@ -245,7 +245,7 @@ class AsyncClient:
             except asyncio.CancelledError:
                 await self._call(opening.give_up)
                 raise
-        self._outer = enter(self._client)
+        self._outer.append(enter(self._client))
         return self
 
     async def __aexit__(
@@ -254,7 +254,7 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        leave(self.client, self._outer)
+        leave(self.client, self._outer.pop())
         await self.close()
 
     if not TYPE_CHECKING:  # a type checker finds these by itself

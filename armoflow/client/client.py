@@ -147,7 +147,7 @@ class Client(ByName):
         partitions: Mapping[str, Mapping[str, int | str]] | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        self._outer: Computer | None = None
+        self._outer: list[Computer | None] = []
         self.closed = False
         self._process = os.getpid()
         self._backend = open_backend(
@@ -492,7 +492,7 @@ class Client(ByName):
 
     def __enter__(self) -> Client:
         self._opened()
-        self._outer = enter(self)
+        self._outer.append(enter(self))
         return self
 
     def __exit__(
@@ -501,7 +501,7 @@ class Client(ByName):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        leave(self, self._outer)
+        leave(self, self._outer.pop())
         self.close()
 
     def __repr__(self) -> str:

@@ -95,6 +95,19 @@ def test_threads_see_the_client_that_was_entered_last(default: None) -> None:
     assert DEFAULT._client is None
 
 
+def test_a_client_that_is_entered_twice_is_the_current_one_no_more_once_it_is_left(
+    default: None,
+) -> None:
+    with Client(local=True) as around:
+        with Client(local=True) as client:
+            with client:
+                assert find_current() is client
+            with pytest.raises(ClientClosedError):  # the inner block has closed it
+                double(1).compute()
+        assert find_current() is around
+    assert find_current() is None
+
+
 def test_a_client_entered_here_is_closed_when_it_is_left_elsewhere(default: None) -> None:
     client = Client(local=True)
     client.__enter__()

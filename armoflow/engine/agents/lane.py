@@ -375,6 +375,8 @@ class LaneAgent:
                 work.discard()
                 if effects is not None:
                     discard(effects)
+                if place is None:
+                    self._written.take(task_id)
                 followers.forget(work)
                 continue
             self._stop_running(task_id)
