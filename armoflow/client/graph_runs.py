@@ -37,6 +37,8 @@ from armoflow.orchestrator.templates import is_plain
 from armoflow.tracing import Labels
 
 if TYPE_CHECKING:
+    from armoflow.codec.payload import Pickled
+    from armoflow.graph.nodes import Node
     from armoflow.orchestrator.orchestrator import Orchestrator
     from armoflow.orchestrator.planning.planner import Planner
     from armoflow.orchestrator.run import Run
@@ -94,7 +96,8 @@ class GraphRuns:
     def _submit(
         self, values: Sequence[Any], trace: Labels, settings: PlanSettings
     ) -> list[Future[Any]]:
-        calls = self._prepare(values, settings)
+        pickled: dict[Node, Pickled] = {}
+        calls = self._prepare(values, settings, pickled)
         origin = self._origin_now()
         if calls is not None:
             called: list[Future[Any]] = [Future(origin, call.template.names) for call in calls]
@@ -108,7 +111,7 @@ class GraphRuns:
             WaitingTarget(value, self._orchestrator.fetcher.fetch, future.settle)
             for value, future in zip(values, futures, strict=True)
         ]
-        self._take(survey, planner)
+        self._take(survey, planner, pickled)
         inline = _planned_at_once(survey)
         run = self._orchestrator.run(targets, planner, inline, trace)
         for future, value, target in zip(futures, values, targets, strict=True):
@@ -166,14 +169,20 @@ class GraphRuns:
             future.stands_for(item)
         return futures
 
-    def _prepare(self, values: Sequence[Any], settings: PlanSettings) -> list[PlainCall] | None:
-        """Values that are plain calls, ready to start; None if they must be planned as a graph."""
+    def _prepare(
+        self, values: Sequence[Any], settings: PlanSettings, pickled: dict[Node, Pickled]
+    ) -> list[PlainCall] | None:
+        """Values that are plain calls, ready to start; None if they must be planned as a graph.
+
+        What was pickled of their arguments is there for the plan then.
+        """
         if self._surveyor.budget is not None or not all(map(is_plain, values)):
             return None
         nodes = [value.node for value in values]
         if len(nodes) > 1 and len(set(nodes)) < len(nodes):
             return None
-        return self._orchestrator.calls.templates.prepare(nodes, settings, PlanReferences.kinds)
+        templates = self._orchestrator.calls.templates
+        return templates.prepare(nodes, settings, PlanReferences.kinds, pickled)
 
     def _compute(
         self,
@@ -207,7 +216,8 @@ class GraphRuns:
         settings: PlanSettings,
         stop: Stop | None = None,
     ) -> list[Any]:
-        calls = None if settings.fail_fast else self._prepare(values, settings)
+        pickled: dict[Node, Pickled] = {}
+        calls = None if settings.fail_fast else self._prepare(values, settings, pickled)
         if calls is not None:
             gathering = Gathering(len(values))
             self._orchestrator.calls.start(calls, gathering.receivers, trace)
@@ -241,7 +251,8 @@ class GraphRuns:
         ]
         # The caller waits anyway: its own thread plans, unless that could take it too long.
         inline = None if survey.settled and timeout is None else 0
-        planner.surroundings = Surroundings(self._references(survey.pending))
+        references = self._references(survey.pending)
+        planner.surroundings = Surroundings(references, pickled=pickled)
         run = self._orchestrator.run(targets, planner, inline, trace)
         if stop is not None:
             stop.wake(ended)
@@ -354,10 +365,12 @@ class GraphRuns:
             )
         return origin
 
-    def _take(self, survey: Survey, planner: Planner) -> None:
+    def _take(
+        self, survey: Survey, planner: Planner, pickled: dict[Node, Pickled] | None = None
+    ) -> None:
         """Take what the graph refers to as it is now: the caller goes on while it is planned."""
         references = self._references(survey.pending)
-        planner.surroundings = survey.surroundings(references)
+        planner.surroundings = survey.surroundings(references, pickled)
 
 
 class _Wait(NamedTuple):

@@ -30,6 +30,7 @@ from armoflow.placement import Limits
 
 if TYPE_CHECKING:
     from armoflow.client.client import Client
+    from armoflow.codec.payload import Pickled
 
 
 _STEADY = ATOMS - {bytearray, memoryview}
@@ -79,10 +80,12 @@ class Survey:
         """Whether it has no collections: its plan never waits for measurements."""
         return self._only_calls and not self.pending
 
-    def surroundings(self, external: External) -> Surroundings:
+    def surroundings(
+        self, external: External, pickled: dict[Node, Pickled] | None = None
+    ) -> Surroundings:
         """What the graph refers to, as it is now: the caller goes on while it is planned."""
         taken: dict[Node, Iterable[Any]] = {node: node.take() for node in self.containers}
-        return Surroundings(external, copy=True, taken=taken)
+        return Surroundings(external, copy=True, taken=taken, pickled=pickled or {})
 
     def visit(self, node: Node) -> None:
         """Look at one node.

@@ -53,30 +53,35 @@ def find_dependencies(value: object) -> list[Reference]:
     return cast("list[Reference]", found)
 
 
-def _search(
-    value: object, kinds: tuple[type, ...]
-) -> tuple[list[Any], dict[int, tuple[object, list[object]]]]:
-    """The instances of some types in a value, and the containers with what they hold.
+def _search(value: object, kinds: tuple[type, ...]) -> tuple[list[Any], dict[int, object]]:
+    """The instances of some types in a value, and the containers by their ids.
 
-    Not by recursion: arguments may be nested deeper than Python's stack.
+    Not by recursion: arguments may be nested deeper than Python's stack. What a container holds is
+    not kept: so many lists would have Python look for garbage again and again.
     """
     found: dict[int, object] = {}
-    containers: dict[int, tuple[object, list[object]]] = {}
-    todo = [value]
+    containers: dict[int, object] = {}
+    todo: list[Any] = [value]
     while todo:
         part = todo.pop()
-        if issubclass(type(part), kinds):
+        kind = type(part)
+        if kind is list or kind is tuple:  # as most are
+            parts: Iterable[object] | None = part
+        elif issubclass(kind, kinds):
             found[id(part)] = part
-        elif id(part) not in containers:
+            continue
+        else:
             parts = _parts(part)
-            if parts is not None:
-                inner = [item for item in parts if type(item) not in ATOMS]
-                containers[id(part)] = part, inner
-                todo.extend(reversed(inner))
+        if parts is not None and id(part) not in containers:
+            containers[id(part)] = part
+            inner = [item for item in parts if type(item) not in ATOMS]
+            if inner:
+                inner.reverse()
+                todo += inner
     return list(found.values()), containers
 
 
-def _check_cycles(containers: dict[int, tuple[object, list[object]]]) -> None:
+def _check_cycles(containers: dict[int, object]) -> None:
     done: set[int] = set()
     open_: set[int] = set()
     todo = list(containers)
@@ -88,7 +93,7 @@ def _check_cycles(containers: dict[int, tuple[object, list[object]]]) -> None:
             done.add(identity)
             continue
         open_.add(identity)
-        for part in containers[identity][1]:
+        for part in _parts(containers[identity]) or ():
             if id(part) in open_:
                 raise ArgumentCycleError(f"a {type(part).__name__} contains itself")
             if id(part) in containers and id(part) not in done:

@@ -26,7 +26,7 @@ from armoflow.orchestrator.outcomes import Names
 from armoflow.orchestrator.pack_sizes import MOST, PackSizer
 from armoflow.orchestrator.packs import PackPlace
 from armoflow.orchestrator.planning.call_arguments import nbytes
-from armoflow.orchestrator.planning.drafts import Draft
+from armoflow.orchestrator.planning.drafts import Draft, with_memory_of_its_own
 from armoflow.orchestrator.planning.emitter import Emitter
 from armoflow.orchestrator.planning.plan_settings import PlanSettings
 from armoflow.tracing import Labels
@@ -239,7 +239,11 @@ class Templates:
         self._known: WeakKeyDictionary[Any, _KnownFunction] = WeakKeyDictionary()
 
     def prepare(
-        self, nodes: Sequence[CallNode], settings: PlanSettings, references: frozenset[type]
+        self,
+        nodes: Sequence[CallNode],
+        settings: PlanSettings,
+        references: frozenset[type],
+        pickled: dict[Node, Pickled] | None = None,
     ) -> list[PlainCall] | None:
         """Take the arguments and the code of calls, as they are now.
 
@@ -247,6 +251,7 @@ class Templates:
             nodes: The calls; see :func:`is_plain`.
             settings: What holds for the graph that each of them is.
             references: Types of futures and ``put`` references.
+            pickled: Gets the arguments that were pickled, for who must plan the calls.
 
         Returns:
             What ``Calls.start`` takes; None if one must be planned after all: its arguments are
@@ -257,38 +262,48 @@ class Templates:
         """
         codes: dict[Any, tuple[_KnownFunction, CalledCode]] = {}
         calls = []
+        pickles: list[Pickled] = []
         try:
-            pickles = self._pickle(nodes, references)
-            for node, pickled in zip(nodes, pickles, strict=True):
+            self._pickle(nodes, references, pickles)
+            for node, arguments in zip(nodes, pickles, strict=True):
                 found = codes.get(node.task)
                 if found is None:
                     found = codes[node.task] = self._code(node.task)
                 known, code = found
-                calls.append(PlainCall(self._template(known, node, code, settings), code, pickled))
+                template = self._template(known, node, code, settings)
+                calls.append(PlainCall(template, code, arguments))
         except (_PlanInsteadError, SerializationError):
+            if pickled is not None:  # what is beside a pickle, the plan may send once for several
+                pairs = zip(nodes, pickles, strict=False)
+                pickled.update((node, one) for node, one in pairs if not one.buffers)
             return None
         return calls
 
-    def _pickle(self, nodes: Sequence[CallNode], references: frozenset[type]) -> list[Pickled]:
-        draft: Draft | None = None
-        pickles = []
-        for node in nodes:
-            args, kwargs = node.args, node.kwargs
-            if not kwargs and _FIXED_SIZE.issuperset(map(type, args)):
-                pickles.append(Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL)))
-                continue
-            if any(map(_is_large, args)) or (kwargs and any(map(_is_large, kwargs.values()))):
-                raise _PlanInsteadError  # before it is copied
-            if draft is None:
-                draft = Draft(None, _NoReferences(references), copy=True)
-            pickles.append(draft.dumps((args, kwargs), node.name))
-        if draft is not None:
-            if draft.size > config.SHARED_ARGUMENT_LIMIT * len(nodes):
-                raise _PlanInsteadError
+    def _pickle(
+        self, nodes: Sequence[CallNode], references: frozenset[type], pickles: list[Pickled]
+    ) -> None:
+        draft = Draft(None, _NoReferences(references))
+        most = config.SHARED_ARGUMENT_LIMIT * len(nodes)
+        beside = False
+        try:
+            for node in nodes:
+                args, kwargs = node.args, node.kwargs
+                if not kwargs and _FIXED_SIZE.issuperset(map(type, args)):
+                    pickles.append(Pickled(pickle.dumps((args, _NO_KEYWORDS), PROTOCOL)))
+                    continue
+                if any(map(_is_large, args)) or (kwargs and any(map(_is_large, kwargs.values()))):
+                    raise _PlanInsteadError  # before it is pickled
+                pickles.append(draft.dumps((args, kwargs), node.name))
+                beside = beside or bool(pickles[-1].buffers)
+                if draft.size > most:
+                    raise _PlanInsteadError
+        finally:  # whoever plans the calls uses these pickles too
             if draft.modules or draft.code:
                 self._book.add_modules(draft.modules, draft.code)
-            self._book.add_packages(draft.others)
-        return pickles
+            if draft.others:
+                self._book.add_packages(draft.others)
+        if beside:  # the caller goes on, and may write to it
+            pickles[:] = map(with_memory_of_its_own, pickles)
 
     def _code(self, task: BaseTask[Any, Any]) -> tuple[_KnownFunction, CalledCode]:
         book, function = self._book, task.function

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import gc
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -120,6 +121,18 @@ def test_arguments_may_be_deeper_than_the_stack() -> None:
     assert len(find_dependencies(deep)) == 1
     with pytest.raises(GraphError, match=r"task 'int': an argument holds <Delayed .*> nested too"):
         task(int)(deep)
+
+
+def test_looking_into_many_containers_leaves_no_garbage_to_look_for() -> None:
+    looked: list[str] = []
+    rows = {number: [number, float(number)] for number in range(20_000)}
+    gc.collect()
+    gc.callbacks.append(lambda phase, _: looked.append(phase))
+    try:
+        assert find_dependencies([rows]) == []
+    finally:
+        gc.callbacks.pop()
+    assert looked == []
 
 
 def test_a_container_used_twice_is_no_cycle() -> None:

@@ -52,6 +52,30 @@ WAYS: dict[str, Callable[[Client, Any], Any]] = {
 }
 
 
+class Counted:
+    """Says how often it was pickled."""
+
+    def __init__(self, size: int) -> None:
+        self.content = "x" * size
+        self.pickled = 0
+
+    def __reduce__(self) -> Any:
+        self.pickled += 1
+        return str, (self.content,)
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+@pytest.mark.parametrize("way", ["compute", "submit"])
+def test_an_argument_is_pickled_once(client: Client, way: str, size: int) -> None:
+    values = [Counted(size) for _ in range(3)]
+    calls = [same([value]) for value in values]
+    if way == "compute":
+        client.compute(*calls)
+    else:
+        client.gather([client.submit(call) for call in calls])
+    assert [value.pickled for value in values] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_array_may_be_written_to_at_once(anywhere: Client, way: str, size: int) -> None:

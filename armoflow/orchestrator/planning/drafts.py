@@ -168,7 +168,7 @@ class Draft:
         except SerializationError as error:
             raise SerializationError(f"{what}: {error}") from error.__cause__
         self.size += pickled.size
-        return _copied(pickled) if self._copy and pickled.buffers else pickled
+        return with_memory_of_its_own(pickled) if self._copy else pickled
 
     def dumps_plain(self, args: tuple[Any, ...]) -> Pickled | None:
         """Pickle the positional arguments of a call that has no others.
@@ -257,8 +257,10 @@ class Draft:
         )
 
 
-def _copied(pickled: Pickled) -> Pickled:
-    """With memory of its own, where whoever made the value can write to it."""
+def with_memory_of_its_own(pickled: Pickled) -> Pickled:
+    """With copies of the buffers that whoever made the value can write to."""
+    if not pickled.buffers:
+        return pickled
     views: list[memoryview] = [memoryview(buffer) for buffer in pickled.buffers]
     buffers = [view if view.readonly else memoryview(bytes(view)) for view in views]
     return Pickled(pickled.data, buffers)

@@ -92,7 +92,11 @@ class PlanContext:
             Operation.CALL,
             draft,
             function=function,
-            arguments=self.arguments.pickle(draft, function, args, kwargs),
+            arguments=(
+                self.arguments.of_call(draft, node)
+                if isinstance(node, CallNode)
+                else self.arguments.pickle(draft, function, args, kwargs)
+            ),
             sizer=self.siblings.sizer([node]) if isinstance(node, CallNode) else None,
             outputs=[self.core.result(node, output) for output in range(function.outputs)],
             spent=self.core.spent(node),

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from armoflow import config
+from armoflow.codec.payload import Pickled
 from armoflow.graph.nodes import Node
 from armoflow.options import DEFAULT_OPTIONS, TaskOptions
 from armoflow.orchestrator.paces import Paces
@@ -114,11 +115,13 @@ class Surroundings:
         external: What futures and ``put`` references inside arguments stand for.
         copy: The caller goes on meanwhile and may write to arguments: their memory is copied.
         taken: The items of containers that the caller may change meanwhile.
+        pickled: Arguments of calls, taken already.
     """
 
     external: External | None = None
     copy: bool = False
     taken: Mapping[Node, Iterable[Any]] = field(default_factory=dict)
+    pickled: dict[Node, Pickled] = field(default_factory=dict)
 
 
 NO_SURROUNDINGS: Final = Surroundings()
