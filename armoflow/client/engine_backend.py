@@ -93,7 +93,7 @@ class EngineBackend:
         self._callbacks = CallbackThread()
         self._watched = WatchedWork(name, progress, logs, report)
         self._orchestrator = self._connect(payloads, extensions, connect_timeout)
-        self._watched.begin(self._orchestrator)
+        self._watched.begin(self._orchestrator, self._loop)
         self._stored = StoredValues(client, self._loop, self._orchestrator, self._session_options)
         self._cache = CacheAccess(
             *(self._loop, self._orchestrator, self.endpoint, self._state),

@@ -7,11 +7,13 @@ import concurrent.futures
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from armoflow.client import streams
+from armoflow.client.loop import LoopThread
 from armoflow.errors import ArmoflowError, OptionError, shown
 from armoflow.protocol.settings import ConnectionSettings
 
@@ -43,6 +45,22 @@ def check_report(value: object, *, local: object) -> Path | None:
     if path.is_dir() or not path.parent.is_dir():
         raise OptionError(f"report={value!r} cannot be written: {path.parent} must be a directory")
     return path
+
+
+@contextmanager
+def able_to_report(loop: LoopThread) -> Iterator[None]:
+    """A report can be written meanwhile, at the interpreter's end too.
+
+    From Python 3.12 on no thread can be started there, and gRPC crashes where it cannot start its
+    own: it is started now.
+    """
+    from grpc import aio  # takes longer than all that most clients import
+
+    loop.run(aio.init_grpc_aio)
+    try:
+        yield
+    finally:
+        loop.run(aio.shutdown_grpc_aio)
 
 
 def write_report(settings: ConnectionSettings, session_id: str, path: Path, told: str = "") -> None:

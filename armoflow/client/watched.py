@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from armoflow.client.item_progress import ItemProgress
 from armoflow.client.loop import LoopThread
 from armoflow.client.output_display import Logs, ShownOutput, least_level
 from armoflow.client.progress import Display, is_wanted
-from armoflow.client.reporting import session_picture, tell, write_report
+from armoflow.client.reporting import able_to_report, session_picture, tell, write_report
 from armoflow.errors import GraphError
 from armoflow.orchestrator.tally import Count
 from armoflow.protocol.settings import ConnectionSettings
@@ -45,6 +45,7 @@ class WatchedWork:
         self._shows_bars = is_wanted(progress)
         self._items = ItemProgress()
         self._report = report
+        self._kept_ready = ExitStack()
         least = least_level(logs)
         self._stored = None if logs is None else least
         self._output = None if least is None else ShownOutput(least, lambda: self.display)
@@ -57,9 +58,11 @@ class WatchedWork:
             self._live = "batch" in transport.info.extensions
             self._late = self._stored is not None and not self._live
 
-    def begin(self, orchestrator: Orchestrator) -> None:
+    def begin(self, orchestrator: Orchestrator, loop: LoopThread) -> None:
         """The work begins."""
         self._orchestrator = orchestrator
+        if self._report is not None:
+            self._kept_ready.enter_context(able_to_report(loop))
         if self._shows_bars:
             overview = orchestrator.overview
             self.display = Display(self.counts, overview.reason, overview.refresh)
@@ -115,6 +118,7 @@ class WatchedWork:
             tell(told)
 
     def close(self) -> None:
-        """Show no more output."""
+        """Show no more output, leave no more reports."""
+        self._kept_ready.close()
         if self._output is not None:
             self._output.close()
