@@ -74,5 +74,5 @@ def forget(execute: Execute, data: int) -> None:
 def _forget_making(execute: Execute, making: int) -> None:
     (code,) = execute("SELECT code FROM makings WHERE id = ?", (making,)).fetchone()
     execute("DELETE FROM makings WHERE id = ?", (making,))
-    query = "DELETE FROM codes WHERE digest = ?1 AND NOT EXISTS"
-    execute(f"{query} (SELECT 1 FROM makings WHERE code = ?1)", (code,))
+    query = "DELETE FROM codes WHERE digest = ? AND NOT EXISTS"
+    execute(f"{query} (SELECT 1 FROM makings WHERE code = ?)", (code, code))
