@@ -17,6 +17,7 @@ from armonik.common.filter import Filter
 from armoflow.codec.container import stranger
 from armoflow.config import CONNECT_TIMEOUT, MIB
 from armoflow.errors import EngineUnreachableError, UnknownIdError
+from armoflow.protocol.blocking_deadlines import Deadlines
 from armoflow.protocol.channel import open_blocking_channel
 from armoflow.protocol.credentials import CertificateFacts
 from armoflow.protocol.entities import Entity, id_of, kind_of, task_name
@@ -89,9 +90,8 @@ class Inspection:
         self.settings = settings
         self._timeout = timeout
         self._caller = introduction.caller
-        self._channel = grpc.intercept_channel(
-            open_blocking_channel(settings, introduction.credentials), _Deadline()
-        )
+        channel = open_blocking_channel(settings, introduction.credentials)
+        self._channel = grpc.intercept_channel(channel, Deadlines(channel))
         self._sessions = ArmoniKSessions(self._channel)
         self._tasks = ArmoniKTasks(self._channel)
         self._results = ArmoniKResults(self._channel)
@@ -406,26 +406,6 @@ class Inspection:
         return EngineUnreachableError(
             f"{what}: {words or f'the connection to {case.where} was lost, it is there again'}"
         )
-
-
-class _Deadline(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Lets no unary call wait for ever: an engine that hangs is told of."""
-
-    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        """Make the call with a deadline."""
-        return continuation(_WithDeadline(details, CALL_DEADLINE), request)
-
-
-class _WithDeadline(grpc.ClientCallDetails):  # type: ignore[misc]
-    """How a call is made, with a deadline of its own."""
-
-    def __init__(self, details: Any, timeout: float) -> None:
-        self.method = details.method
-        self.metadata = details.metadata
-        self.credentials = details.credentials
-        self.wait_for_ready = details.wait_for_ready
-        self.compression = details.compression
-        self.timeout = timeout if details.timeout is None else details.timeout
 
 
 @contextmanager

@@ -53,7 +53,6 @@ from armoflow.worker.inline_steps import InputSteps, Unfinished, skipped
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import ArgumentLoader, Made, Row
 from armoflow.worker.mark import MarkWriter
-from armoflow.worker.originals import Originals
 from armoflow.worker.partials import Partials
 
 if TYPE_CHECKING:
@@ -108,7 +107,6 @@ class Inline:
     Attributes:
         caller: Makes the calls.
         taken: Of iterators that were read, what a plan finds in their place.
-        originals: The large memory that its calls take.
     """
 
     def __init__(
@@ -123,7 +121,6 @@ class Inline:
     ) -> None:
         self.caller = InlineCaller(plan, payload, functions, recorder, time.seconds, log=log)
         self.taken: dict[Node, Taken] = {}
-        self.originals = Originals()
         self._time = time
         self._stack: list[_NodeFrame] = []
         self._made: dict[Node, Sequence[Made]] = {}
@@ -216,11 +213,7 @@ class Inline:
             self._left.add(node)
             return None
         try:
-            load = ArgumentLoader(
-                *(node.name, node.args, node.kwargs, node.arguments),
-                self.reach,
-                originals=self.originals,
-            )
+            load = ArgumentLoader(node.name, node.args, node.kwargs, node.arguments, self.reach)
         except Exception:  # an argument cannot be pickled: the plan comes to it, and says which
             self._left.add(node)
             return None

@@ -177,8 +177,6 @@ def _fixed(here: Here, node: MapNode | FilterNode) -> ArgumentLoader | ItemFailu
         if made.failure is not None:
             return skipped(made.failure, node.name)
     try:
-        return ArgumentLoader(
-            node.name, (), node.fixed, node.arguments, here.reach, originals=here.originals
-        )
+        return ArgumentLoader(node.name, (), node.fixed, node.arguments, here.reach)
     except Exception:  # the plan comes to it, and says which it is
         return None

@@ -7,14 +7,17 @@ import os
 import pty
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from armoflow import Client, task
 from armoflow.errors import EngineUnreachableError
-from armoflow.protocol import inspection as inspecting
+from armoflow.protocol import blocking_deadlines as deadlines
 from armoflow.protocol.inspection import Inspection
+from armoflow.protocol.session_output import session_output
 from armoflow.protocol.settings import ConnectionSettings
 from tests.integration.engines import ARMOFLOW, Up
 from tests.processes import running
@@ -46,14 +49,38 @@ def test_an_engine_that_has_gone_is_told_in_words(engine: Up) -> None:
 def test_an_engine_that_hangs_is_not_waited_for_for_ever(
     engine: Up, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting, "CALL_DEADLINE", 0.5)
+    monkeypatch.setattr(deadlines, "CALL_DEADLINE", 0.5)
     with Inspection(ConnectionSettings(engine.endpoint)) as inspection:
         engine.process.send_signal(signal.SIGSTOP)
         with pytest.raises(EngineUnreachableError, match="accepts connections and says nothing"):
             inspection.sessions(1)
         engine.process.send_signal(signal.SIGCONT)
-        monkeypatch.setattr(inspecting, "CALL_DEADLINE", PATIENCE)
+        monkeypatch.setattr(deadlines, "CALL_DEADLINE", PATIENCE)
         assert inspection.sessions(1) == (0, [])
+
+
+def test_output_that_is_followed_may_come_late_but_from_an_engine_that_is_there(
+    engine: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "CALL_DEADLINE", 0.6)
+    with Client(engine.endpoint) as client, Inspection(ConnectionSettings(engine.endpoint)) as seen:
+        client.compute(write_later(0))
+        later = client.submit(write_later(3))  # several times as long as an engine may be silent
+        [session] = seen.sessions(1)[1]
+        lines = session_output(seen, session.session_id, follow=True)
+        assert lines is not None
+        assert [next(lines)["text"] for _ in range(2)] == ["after 0 s", "after 3 s"]
+        assert later.result(PATIENCE) is None
+        engine.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(EngineUnreachableError, match="accepts connections and says nothing"):
+            next(lines)
+        engine.process.send_signal(signal.SIGCONT)
+
+
+@task
+def write_later(seconds: float) -> None:
+    time.sleep(seconds)
+    print(f"after {seconds} s")
 
 
 class Screen:
