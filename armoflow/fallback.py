@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from armoflow.errors import GraphError, OptionError
+from armoflow.errors import GraphError, OptionError, shown
 from armoflow.retrying import check_takes_one
 
 _RAISE = "raise"
@@ -53,7 +53,7 @@ class Fallback:
         return (
             isinstance(other, Fallback)
             and type(self.value) is type(other.value)
-            and bool(self.value == other.value)
+            and (self.value is other.value or _are_equal(self.value, other.value))
         )
 
     def __hash__(self) -> int:
@@ -61,6 +61,13 @@ class Fallback:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+def _are_equal(value: Any, other: Any) -> bool:
+    try:
+        return bool(value == other)
+    except Exception:  # as of what cannot be compared: then they are two
+        return False
 
 
 def make_fallback(value: Any) -> Fallback:
@@ -79,16 +86,16 @@ def make_fallback(value: Any) -> Fallback:
     if isinstance(value, str):
         if value not in (_RAISE, _SKIP):
             raise OptionError(
-                f"on_failure={value!r} is neither 'raise' nor 'skip': for a text write "
-                f"on_failure=lambda error: {value!r}"
+                f"on_failure={shown(value)} is neither 'raise' nor 'skip': for a text write "
+                f"on_failure=lambda error: {shown(value)}"
             )
         return Fallback(value)
     try:
         hash(value)
     except TypeError:
         raise OptionError(
-            f"on_failure={value!r} can be changed by whoever gets it: write a function that makes "
-            f"it, on_failure=lambda error: {value!r}"
+            f"on_failure={shown(value)} can be changed by whoever gets it: write a function "
+            f"that makes it, on_failure=lambda error: {shown(value)}"
         ) from None
     if callable(value):
         check_takes_one("on_failure", value)

@@ -134,7 +134,7 @@ class TaskOptions:
             if value is not None:
                 object.__setattr__(self, name, read(value))
         if self.partition is not None:
-            check_partition(self.partition)
+            object.__setattr__(self, "partition", check_partition(self.partition))
         for name in ("keep", "fuse", "backup"):
             value = getattr(self, name)
             if value is not None:

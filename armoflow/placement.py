@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armoflow.byte_sizes import show_size
 from armoflow.errors import OptionError, SubmissionError, shown
-from armoflow.texts import read_count
+from armoflow.texts import plain, read_count
 
 if TYPE_CHECKING:
     from armoflow.options import TaskOptions
@@ -63,7 +63,7 @@ def check_partition(name: Any, what: str = "partition") -> str:
         and all(sign in "-_." or sign.isalnum() for sign in name)
         and name.strip(".")  # directories are called so
     ):
-        return name
+        return plain(name)
     raise OptionError(
         f"{what} {shown(name)} is no name of a partition: write letters, digits, '-', '_' and "
         f"'.' only, {_LONGEST_NAME} at most"

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from armoflow.errors import OptionError, shown
 from armoflow.foreign_options import nearest
-from armoflow.texts import is_text
+from armoflow.texts import is_text, plain
 
 Expiry: TypeAlias = "float | timedelta | datetime"
 """After how many seconds, or when, a value is computed anew."""
@@ -179,7 +179,7 @@ def _checked_version(version: Any) -> str | None:
         )
     if isinstance(version, int) and abs(version) > _LARGEST_VERSION:
         raise OptionError(f"version must be a shorter number, not {shown(version)}")
-    return str(version)
+    return plain(version) if isinstance(version, str) else str(version)
 
 
 def _checked_ignore(ignore: Any) -> frozenset[str]:

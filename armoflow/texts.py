@@ -23,6 +23,18 @@ def is_text(value: str) -> bool:
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
+def plain(value: str) -> str:
+    """The text alone, where its class makes something else of it, as enumerations do.
+
+    Example:
+        >>> import enum
+        >>> Queue = enum.Enum("Queue", {"SMALL": "small"}, type=str)
+        >>> str(Queue.SMALL), plain(Queue.SMALL)
+        ('Queue.SMALL', 'small')
+    """
+    return str.__str__(value)
+
+
 def as_text(value: str) -> str:
     r"""The text, with a question mark in the place of each character that cannot be written.
 

@@ -18,6 +18,7 @@ from armoflow.protocol.settings import (
     ConnectionOptions,
     PayloadMode,
 )
+from armoflow.texts import plain
 
 ARGUMENTS = (
     *("endpoint", "workers", "local", "payloads", "extensions", "max_priority"),
@@ -191,7 +192,7 @@ def check_run(name: object, replace: object = False, kind: str = "run") -> str:
             f"name must be a text of 1 to {_RUN_NAME} printable characters, not "
             f"{clip(shown(name), _RUN_NAME)}"
         )
-    return name
+    return plain(name)
 
 
 def check_budget(budget: object, *, local: bool) -> float | None:

@@ -20,6 +20,7 @@ from armoflow.options import (
     merge_options,
 )
 from armoflow.system.importing import is_importable
+from armoflow.texts import plain
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -180,7 +181,7 @@ def checked_name(name: object) -> str:
         raise OptionError(f"name must be a non-empty string, not {shown(name)}")
     if not name.isprintable():
         raise OptionError(f"name must be printable text on one line, not {shown(name)}")
-    return name
+    return plain(name)
 
 
 def _find(module: str | None, name: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import decimal
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -47,10 +48,34 @@ class Undecided:
     __hash__ = None  # type: ignore[assignment]
 
 
+class Mute(str):
+    """A text that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    __str__ = __format__ = __repr__  # type: ignore[assignment]
+
+
+class Word(str, enum.Enum):
+    """Text as programs name it: Python writes ``str(Word.LOAD)`` as ``Word.LOAD``."""
+
+    LOAD = "load"
+    DEFAULT = "default"
+
+
+class Incomparable:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("like nothing else")
+
+    def __hash__(self) -> int:
+        return 1
+
+
 ODD: list[Any] = [
     *(-1, 0, 1.5, 10**5000, -(10**5000), float("nan"), float("inf"), True, "", "nonsense"),
     *("\ud800", "a\0b", "x" * 100_000, b"x", [], {}, (1, 2), {1: {2: 3}}, object(), int, ...),
-    *(decimal.Decimal(1), datetime.timedelta(-1), Shy(), Undecided()),
+    *(decimal.Decimal(1), datetime.timedelta(-1), Shy(), Undecided(), Mute(), Mute("x")),
 ]
 
 OF_CLIENTS = (
@@ -230,3 +255,18 @@ def test_a_value_that_cannot_be_written_out_is_shown_all_the_same() -> None:
         Client(local=True, workers=-(10**5000))
     with pytest.raises(OptionError, match="workers must be a positive integer, not <Shy>"):
         Client(local=True, workers=Shy())  # type: ignore[arg-type]
+
+
+def test_a_member_of_an_enumeration_of_texts_is_its_text() -> None:
+    named = task(name=Word.LOAD, partition=Word.DEFAULT)(function)
+    assert (type(named.name), named.name) == (str, "load")
+    assert type(named.task_options.partition) is str
+    with Client(local=True) as client:
+        assert client.compute(named.map([1, 2]), named(3)) == ([1, 2], 3)
+
+
+def test_what_stands_for_a_failure_need_not_be_comparable() -> None:
+    value = Incomparable()
+    call = task(on_failure=value)(lambda: 1 // 0)
+    with Client(local=True) as client, armoflow.options(on_failure=Incomparable()):
+        assert client.compute(call()) is value
