@@ -245,8 +245,8 @@ class Future(PlannedFuture[T]):
         display = self._origin.display
         awaited = asyncio.wrap_future(self)
         if display is None or awaited.done():
-            return awaited.__await__()
-        return _shown(awaited, display).__await__()
+            return _told(awaited.__await__(), self)
+        return _told(_shown(awaited, display).__await__(), self)
 
     def _make_waiters(self) -> list[Any]:
         display = self._origin.display
@@ -294,6 +294,25 @@ async def _shown(awaited: asyncio.Future[T], display: Display) -> T:
     finally:
         display.leave()
         del awaited  # see Future.result
+
+
+def _told(awaited: Generator[Any, None, T], future: Future[T]) -> Generator[Any, None, T]:
+    """Await a future, and be told of its own error where asyncio has made a bare copy of that."""
+    try:
+        try:
+            return (yield from awaited)
+        except _COPIED:
+            if future.cancelled() or not future.done():
+                raise
+        return future.result()
+    finally:
+        del awaited, future  # see Future.result
+
+
+_COPIED = (
+    *(TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError),
+    *(asyncio.InvalidStateError, concurrent.futures.InvalidStateError),
+)
 
 
 class _InLoop:

@@ -133,6 +133,23 @@ def test_they_fail_as_others_do(client: Client) -> None:
     assert 'raise ValueError("slipped")' in raised.value.__cause__.traceback
 
 
+@pytest.mark.parametrize("kind", [TimeoutError, concurrent.futures.InvalidStateError])
+def test_who_awaits_is_told_where_it_was(client: Client, kind: type[Exception]) -> None:
+    """Asyncio makes new exceptions of these types, which say nothing but their arguments."""
+
+    @task
+    def late() -> None:
+        raise kind("too late")
+
+    async def ask() -> Any:
+        return await client.submit(late())
+
+    with pytest.raises(kind, match="too late") as raised:
+        run(ask())
+    assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert raised.value.__cause__.node == "late"
+
+
 def test_one_that_takes_too_long_is_ended(engine: Up, tmp_path: Path) -> None:
     with Client(engine.endpoint, workers=2) as client, pytest.raises(TaskTimeoutError):
         client.compute(hang.with_options(timeout=0.3)(tmp_path / "began"))
