@@ -24,6 +24,9 @@ from armoflow.system.importing import MAIN
 SHADOWING = frozenset({"__class__", "__name__", "__bases__", "__base__", "__mro__"})
 """What a class may say of its instances, though setting it on the class sets the class's own."""
 
+MEMBERS = "<members>"
+"""Stands as a name among the attributes of an enumeration for those of its members."""
+
 _REMEMBERED = 256  # classes by value whose pickles are kept
 
 
@@ -137,10 +140,13 @@ class ClassState:
             bases = state[0].pop(BASES, cls.__bases__)
             if bases != cls.__bases__:  # assigned since it was made here
                 cls.__bases__ = bases
+            members = state[0].pop(MEMBERS, {})
             for name in SHADOWING & state[0].keys():
                 found = state[0].pop(name)
                 cls.__dict__[name].__init__(found.fget, found.fset, found.fdel, found.__doc__)
             self._set_state(cls, state)
+            for name, attributes in members.items():
+                cls.__members__[name].__dict__.update(attributes)  # type: ignore[attr-defined]
             for name in _attributes.get(cls, frozenset()) - state[0].keys():  # deleted since
                 if name in cls.__dict__:
                     delattr(cls, name)

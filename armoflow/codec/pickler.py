@@ -17,6 +17,7 @@ import cloudpickle
 from armoflow import config
 from armoflow.codec.ancestry import BASES
 from armoflow.codec.classes import (
+    MEMBERS,
     SHADOWING,
     ClassPickle,
     ClassState,
@@ -65,6 +66,11 @@ def _stands_for_file(part: Any) -> bool:
     return type(part) is str and part == _NO_FILE  # python -bb compares no bytes with texts
 
 
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
+    """What it is made of: up to Python 3.11 it holds a lock, too."""
+    return functools.cached_property, (value.func,), {"attrname": value.attrname}
+
+
 def _reduce_file(file: io.TextIOWrapper) -> Any:
     """A standard stream is what it is elsewhere, too; cloudpickle would send others as text."""
     if file in (sys.stdin, sys.stdout, sys.stderr):
@@ -89,7 +95,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         buffers: Out-of-band buffers.
     """
 
-    dispatch_table = _Reducers({types.CodeType: _reduce_code, io.TextIOWrapper: _reduce_file})
+    dispatch_table = _Reducers(
+        {
+            types.CodeType: _reduce_code,
+            io.TextIOWrapper: _reduce_file,
+            functools.cached_property: _reduce_cached_property,
+        }
+    )
     file: io.BytesIO
     globals_ref: dict[int, dict[str, Any]]
 
@@ -211,6 +223,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             note_class(cls)
             reduced = _with_slots(cls, _with_shadowing(cls, reduced))
             reduced[2][0][BASES] = cls.__bases__
+            if issubclass(cls, enum.Enum):
+                reduced[2][0][MEMBERS] = {member.name: _given(member) for member in cls}
             if self._whole:
                 return (*reduced[:5], ClassState(reduced[5]))
             pickled = _pickle_class(cls)
@@ -269,6 +283,16 @@ def _with_shadowing(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     late = {name: value for name, value in shadowing.items() if made[name] is not value}
     state = {name: value for name, value in state.items() if name not in made} | late
     return (make, (*args, {**attributes, **made}, tracker, extra), (state, more), *rest)
+
+
+def _given(member: enum.Enum) -> dict[str, Any]:
+    """The attributes of a member: the ``__init__`` that gave them is not called again."""
+    given = getattr(member, "__dict__", {}).items()
+    return {name: value for name, value in given if name not in _OF_MEMBERS}
+
+
+_OF_MEMBERS = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"})
+"""What each member of an enumeration has from Python itself."""
 
 
 def _emptied(value: Any) -> Any:

@@ -557,3 +557,43 @@ def test_a_part_whose_own_code_lets_nobody_look_at_it_is_named_all_the_same():
     refused = "pickle refuses: give it a __reduce__"
     check([unittest.mock.Mock(spec=list)], "Mock at value[0] cannot be pickled", refused)
     check(Likened(), "Likened at value cannot be pickled", "its __class__ is not Likened", refused)
+
+
+SCRIPT = """
+    import enum, functools
+    class Planet(enum.Enum):
+        EARTH = (5.976e24, 6.378e6)
+        MARS = (6.421e23, 3.397e6)
+        def __init__(self, mass, radius):
+            self.mass, self.radius = mass, radius
+        @property
+        def gravity(self):
+            return round(6.673e-11 * self.mass / self.radius**2, 2)
+    class Steps(enum.IntFlag):
+        ONE = 1
+        TWO = 2
+    class Table:
+        @functools.cached_property
+        def rows(self):
+            return [type(self) is Table]
+"""
+
+
+def test_what_classes_of_a_script_make_when_they_are_made():
+    """The attributes of an enumeration's members, and properties that keep their values."""
+    program = (
+        "import pickle, sys\n"
+        "Planet, member, Steps, table = pickle.load(sys.stdin.buffer)\n"
+        "print(member is Planet.MARS, member.gravity, Planet.EARTH.mass)\n"
+        "print(list(Steps), table.rows, vars(table))\n"
+    )
+    scope = define({"__name__": "__main__"}, SCRIPT)
+    planet = scope["Planet"]
+    data = dumps_whole([planet, planet.MARS, scope["Steps"], scope["Table"]()])
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=data, capture_output=True, check=True
+    )
+    assert done.stdout.decode().splitlines() == [
+        "True 3.71 5.976e+24",
+        f"{list(scope['Steps'])} [True] {{'rows': [True]}}",
+    ]
