@@ -255,7 +255,7 @@ class PlainCalls:
         """The same of calls that nothing is known of."""
         sizer, pace = template.sizer, self._pace
         wave = pace.wave * sizer.probes
-        if template.under_way < wave:
+        if template.under_way < wave + template.failed:
             return 1, 0.0
         look = max(template.since, template.looked) + pace.look
         if now >= look:
@@ -359,6 +359,8 @@ class PlainCalls:
             seconds = result.seconds
             if sizer.most > 1:
                 sizer.ended(len(calls), result.size, seconds)
+            if seconds is None and not sizer.seen:
+                template.failed += len(calls)
             if seconds is not None:
                 paces.note_size(function.function, result.size / len(calls))
                 paces.note(function.function, seconds / len(calls), len(calls))

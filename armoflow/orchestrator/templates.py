@@ -102,6 +102,8 @@ class Template:
         waiting: Those that were not sent, in order.
         since: When the oldest of these came, or the last were sent; in the loop's time.
         under_way: Their engine tasks that have not ended.
+        failed: How many have ended and were not measured, as those are that fail: so many more may
+            be under way, since nothing else will say how long others take.
         wave: How many tasks may still go unmeasured before the others wait another moment.
         enough: While they are held back: how many must wait to be looked at before their time.
         partition: Where their tasks run.
@@ -110,8 +112,8 @@ class Template:
     """
 
     __slots__ = (
-        *("cancel", "digests", "emitter", "enough", "looked", "names", "node", "partition"),
-        *("queued", "since", "sizer", "under_way", "waiting", "wave"),
+        *("cancel", "digests", "emitter", "enough", "failed", "looked", "names", "node"),
+        *("partition", "queued", "since", "sizer", "under_way", "waiting", "wave"),
     )
 
     def __init__(
@@ -131,7 +133,7 @@ class Template:
         self.sizer = sizer
         self.waiting: deque[PlainCall] = deque()
         self.since = 0.0
-        self.under_way = 0
+        self.under_way = self.failed = 0
         self.enough: float = 0
         self.wave = 0
         self.partition = ""

@@ -108,6 +108,21 @@ def test_calls_that_nobody_measures_are_taken_to_need_the_moment_that_the_others
     run(story, PATIENT._replace(unmeasured=moment))
 
 
+def test_for_each_call_that_ended_unmeasured_as_failing_ones_do_two_others_go() -> None:
+    async def story(desk: Desk) -> None:
+        await desk.add(*doubles(100))
+        for ended, begun in [(4, 12), (8, 28), (16, 60), (32, 100)]:
+            for planned in desk.tasks[-ended:]:
+                await desk.end(planned, None, failed=0)
+            assert desk.sizes() == [1] * begun
+        await desk.add(*doubles(100))  # and when one says how long it takes, the others share tasks
+        for planned in desk.tasks[60:]:
+            await desk.end(planned, 0.0001)
+        assert max(desk.sizes()) > 1
+
+    run(story, PATIENT)
+
+
 def test_batch_size_one_keeps_a_call_out_of_packs_and_waits_for_no_measurement() -> None:
     alone = double.with_options(batch_size=1)
 
