@@ -19,6 +19,9 @@ from armoflow.protocol.result_handle import Failure, ResultChange, ResultState
 
 logger = logging.getLogger(__name__)
 
+FEW = 8
+"""Outputs of a task up to which the one of an id is looked for among them."""
+
 
 class Tracker:
     """The tasks that were submitted and have not ended, by the ids of their open results.
@@ -36,6 +39,7 @@ class Tracker:
         self._unmeasured = unmeasured
         self._ended = ended
         self.open: dict[str, PlannedTask] = {}
+        self._wide: dict[PlannedTask, dict[str, Result]] = {}
         self.ended_tasks = 0
 
     def __len__(self) -> int:
@@ -56,6 +60,7 @@ class Tracker:
         for result_id in ids:
             self.open.pop(result_id, None)
         for task in tasks:
+            self._wide.pop(task, None)
             for result in task.inputs:
                 result.remove_consumer(task)
 
@@ -71,7 +76,7 @@ class Tracker:
             task = self.open.get(change.result_id)
             if task is None:
                 continue
-            result = _output(task, change.result_id)
+            result = self._output(task, change.result_id)
             if result is None:  # it was given up while it was being submitted
                 del self.open[change.result_id]
                 continue
@@ -99,6 +104,7 @@ class Tracker:
 
     def adopt(self, task: PlannedTask, results: Sequence[tuple[Result, Result]]) -> None:
         """A task has completed with results that another one has made in its place."""
+        self._wide.pop(task, None)
         for own, other in results:
             self.open.pop(own.id, None)
             own.id, own.size, own.ran, own.data = other.id, other.size, other.ran, other.data
@@ -161,9 +167,24 @@ class Tracker:
         task.open_outputs -= 1
         if task.open_outputs == 0:
             self.ended_tasks += 1
+            if self._wide:
+                self._wide.pop(task, None)
             self._ended(task)
             task.let_go()
         result.end(state)
+
+    def _output(self, task: PlannedTask, result_id: str) -> Result | None:
+        """The output that has an id; those of a task with many are told of one by one."""
+        outputs = task.outputs
+        if len(outputs) > FEW:
+            found = self._wide.get(task)
+            if found is None:
+                found = self._wide[task] = {output.id: output for output in outputs}
+            return found.get(result_id)
+        for output in outputs:
+            if output.id == result_id:
+                return output
+        return None
 
 
 def blame_for(
@@ -192,10 +213,3 @@ def derive(task: PlannedTask, cause: Blame) -> Blame:
     for name in before:
         cause = Blame(name, cause=cause)
     return Blame(task.label, positions=task.several, cause=cause)
-
-
-def _output(task: PlannedTask, result_id: str) -> Result | None:
-    for output in task.outputs:
-        if output.id == result_id:
-            return output
-    return None

@@ -53,6 +53,7 @@ from armoflow.worker.inline_steps import InputSteps, Unfinished, skipped
 from armoflow.worker.inline_time import InlineTime
 from armoflow.worker.made import ArgumentLoader, Made, Row
 from armoflow.worker.mark import MarkWriter
+from armoflow.worker.originals import Originals
 from armoflow.worker.partials import Partials
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Inline:
     Attributes:
         caller: Makes the calls.
         taken: Of iterators that were read, what a plan finds in their place.
+        originals: The large memory that its calls take.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Inline:
     ) -> None:
         self.caller = InlineCaller(plan, payload, functions, recorder, time.seconds, log=log)
         self.taken: dict[Node, Taken] = {}
+        self.originals = Originals()
         self._time = time
         self._stack: list[_NodeFrame] = []
         self._made: dict[Node, Sequence[Made]] = {}
@@ -213,7 +216,11 @@ class Inline:
             self._left.add(node)
             return None
         try:
-            load = ArgumentLoader(node.name, node.args, node.kwargs, node.arguments, self.reach)
+            load = ArgumentLoader(
+                *(node.name, node.args, node.kwargs, node.arguments),
+                self.reach,
+                originals=self.originals,
+            )
         except Exception:  # an argument cannot be pickled: the plan comes to it, and says which
             self._left.add(node)
             return None

@@ -177,6 +177,8 @@ def _fixed(here: Here, node: MapNode | FilterNode) -> ArgumentLoader | ItemFailu
         if made.failure is not None:
             return skipped(made.failure, node.name)
     try:
-        return ArgumentLoader(node.name, (), node.fixed, node.arguments, here.reach)
+        return ArgumentLoader(
+            node.name, (), node.fixed, node.arguments, here.reach, originals=here.originals
+        )
     except Exception:  # the plan comes to it, and says which it is
         return None

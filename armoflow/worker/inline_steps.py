@@ -14,6 +14,7 @@ from armoflow.graph.nodes import CollectionNode, Node, SliceNode, Source, Source
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inline_calls import InlineCaller
 from armoflow.worker.made import Made, Row
+from armoflow.worker.originals import Originals
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
@@ -38,6 +39,7 @@ class Here(Protocol):
 
     caller: InlineCaller
     taken: dict[Node, Taken]
+    originals: Originals
 
     def may_begin(self, task: BaseTask[Any, Any], calls: int = 1) -> bool:
         """Whether so many calls of a task that could run at once may be begun now."""

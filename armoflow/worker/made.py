@@ -16,6 +16,7 @@ from armoflow.graph.delayed import Delayed
 from armoflow.orchestrator.planned import SlotRange
 from armoflow.worker.failures import ItemFailure
 from armoflow.worker.inputs import pickle_value
+from armoflow.worker.originals import Original, Originals
 
 if TYPE_CHECKING:
     from armoflow.graph.arguments import Reference
@@ -38,7 +39,10 @@ class Made:
         place: Where child tasks find it.
     """
 
-    __slots__ = ("after", "cell", "failure", "graph", "kind", "parts", "place", "value")
+    __slots__ = (
+        *("after", "cell", "failure", "graph", "kind", "parts", "place", "value"),
+        "_originals",
+    )
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Made:
         self.graph = graph
         self.after: Made | None = None
         self.place: SlotRange | None = None
+        self._originals: list[Original] | None = None  # of a cell that was loaded before
 
     @classmethod
     def together(cls, parts: Sequence[Made], kind: type[list[Any]] | type[tuple[Any, ...]]) -> Made:
@@ -74,7 +79,14 @@ class Made:
         if isinstance(cell, bytes):
             return pickle.loads(cell)
         assert isinstance(cell, Slot)
-        return loads(Pickled(cell.data, [bytearray(buffer) for buffer in cell.buffers]))
+        if not cell.buffers:
+            return loads(Pickled(cell.data))
+        if self._originals is None:  # most are loaded once
+            self._originals = []
+            return loads(Pickled(cell.data, [bytearray(buffer) for buffer in cell.buffers]))
+        if not self._originals:
+            self._originals = [Original(buffer) for buffer in cell.buffers]
+        return loads(Pickled(cell.data, [original.copy() for original in self._originals]))
 
     def to_cell(self, slot: Callable[[ItemFailure], Slot]) -> Cell:
         """What stands for it in a result; ``slot`` makes that of a failure."""
@@ -118,12 +130,13 @@ class ArgumentLoader:
         kwargs: Those by name.
         references: The lazy values among them.
         reach: What a lazy value has come to.
+        originals: What the calls of their graph take.
 
     Raises:
         SerializationError: If one of them cannot be pickled.
     """
 
-    __slots__ = ("_args", "_kwargs", "_name", "_pickled", "_reach", "_references")
+    __slots__ = ("_args", "_buffers", "_data", "_kwargs", "_name", "_reach", "_references")
 
     def __init__(
         self,
@@ -132,17 +145,22 @@ class ArgumentLoader:
         kwargs: dict[str, Any],
         references: Sequence[Reference],
         reach: Callable[[Reference], Made | None],
+        *,
+        originals: Originals,
     ) -> None:
         self._name = name
         self._args = args
         self._kwargs = kwargs
         self._references = references
         self._reach = reach
-        self._pickled: Pickled | None = None
+        self._data: bytes | memoryview | None = None
+        self._buffers: list[Original] = []
         values = (*args, *kwargs.values()) if kwargs else args
         for value in values:
             if type(value) not in SCALARS and type(value) not in LAZY:
-                self._pickled = _owned(dumps((args, kwargs), self._refer))
+                pickled = dumps((args, kwargs), self._refer)
+                self._data = pickled.data
+                self._buffers = [originals.of(memoryview(buffer)) for buffer in pickled.buffers]
                 break
 
     def __call__(self) -> MadeArguments:
@@ -159,15 +177,15 @@ class ArgumentLoader:
                 loaded[key] = made.read(part.node.name, self._name)
             return loaded[key]
 
-        if self._pickled is not None:
-            pickled = _owned(self._pickled)
+        if self._data is not None:
             try:
+                pickled = Pickled(self._data, [original.copy() for original in self._buffers])
                 args, kwargs = loads(pickled, lambda number: value_of(self._references[number]))
             except ArmoflowError:
                 raise
             except BaseException as error:
                 what = f"an argument of task {self._name!r}"
-                raise unreadable(what, pickled.data, error) from error
+                raise unreadable(what, self._data, error) from error
             return args, kwargs
         args = [value_of(part) for part in self._args]
         return args, {name: value_of(part) for name, part in self._kwargs.items()}
@@ -179,10 +197,3 @@ class ArgumentLoader:
             if reference.node is value.node and reference.output == value.output:
                 return number
         raise TaskError(f"{value!r} is inside an object that armoflow does not look into")
-
-
-def _owned(pickled: Pickled) -> Pickled:
-    """With memory of its own."""
-    if not pickled.buffers:
-        return pickled
-    return Pickled(pickled.data, [bytearray(buffer) for buffer in pickled.buffers])

@@ -76,6 +76,35 @@ def test_an_argument_is_pickled_once(client: Client, way: str, size: int) -> Non
     assert [value.pickled for value in values] == [1, 1, 1]
 
 
+@task
+def spoiled(number: int, value: Any) -> float:
+    before = float(np.sum(value))
+    value += 1
+    return before
+
+
+@task
+def spoiled_by_children(size: int, way: str) -> Any:
+    array = ones(size) if way == "made" else np.ones(size)
+    if way == "mapped":
+        return spoiled.map(range(4), value=array).gather()
+    return several(*[spoiled(number, array) for number in range(4)])
+
+
+@task
+def ones(size: int) -> Any:
+    return np.ones(size)
+
+
+@pytest.mark.filterwarnings("ignore:task 'spoiled' has changed its argument")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", ["given", "mapped", "made"])
+def test_calls_of_a_returned_graph_that_write_do_not_see_each_other(
+    anywhere: Client, way: str, size: int
+) -> None:
+    assert anywhere.compute(spoiled_by_children(size, way)) == [size] * 4
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_array_may_be_written_to_at_once(anywhere: Client, way: str, size: int) -> None:

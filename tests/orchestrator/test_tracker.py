@@ -70,3 +70,44 @@ def test_a_task_that_adopts_the_result_of_another_leaves_that_one_open() -> None
     assert tracker.apply([ResultChange("again", ResultState.COMPLETED)]) == []
     assert tracker.open == {}
     assert again.open_outputs == failed.open_outputs == 0
+
+
+def test_what_a_task_of_many_outputs_makes_is_found_without_going_over_all() -> None:
+    """They are told of one by one: going over all each time would take their number squared."""
+
+    class Counted(tuple[Result, ...]):
+        gone_over = 0
+
+        def __iter__(self) -> Iterator[Result]:
+            Counted.gone_over += 1
+            return super().__iter__()
+
+    names = [f"output {number}" for number in range(100)]
+    outputs = [Result(name) for name in names]
+    task = PlannedTask(Payload(Operation.MAP, "wide"), [], outputs, WireOptions(60.0))
+    for output in outputs:
+        output.id = output.name
+    tracker, task.outputs = Tracker(), Counted(outputs)
+    tracker.add([task])
+    Counted.gone_over = 0
+    for name in names:
+        assert tracker.apply([ResultChange(name, ResultState.COMPLETED)]) == []
+    assert Counted.gone_over == 1
+    assert all(output.state is ResultState.COMPLETED for output in outputs)
+    assert tracker.open == {}
+    assert task.open_outputs == 0
+
+
+def test_outputs_of_a_wide_task_that_got_other_ids_are_known_by_the_new_ones() -> None:
+    outputs = [Result(str(number)) for number in range(100)]
+    task = PlannedTask(Payload(Operation.MAP, "wide"), [], outputs, WireOptions(60.0))
+    tracker = Tracker()
+    for attempt in ("first", "second"):
+        for output in outputs:
+            output.id = f"{attempt} {output.name}"
+        tracker.add([task])
+        assert tracker.apply([ResultChange(f"{attempt} 0", ResultState.CREATED)]) != []
+        if attempt == "first":
+            tracker.forget([task], [output.id for output in outputs])
+    assert tracker.apply([ResultChange("second 7", ResultState.COMPLETED)]) == []
+    assert outputs[7].state is ResultState.COMPLETED
