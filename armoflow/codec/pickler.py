@@ -223,6 +223,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             note_class(cls)
             reduced = _with_slots(cls, _with_shadowing(cls, reduced))
             reduced[2][0][BASES] = cls.__bases__
+            if cls.__qualname__ != cls.__name__:
+                # Made anew, as cloudpickle makes names: equal classes have equal pickles.
+                reduced[2][0]["__qualname__"] = "".join(list(cls.__qualname__))
             if issubclass(cls, enum.Enum):
                 reduced[2][0][MEMBERS] = {member.name: _given(member) for member in cls}
             if self._whole:

@@ -576,24 +576,31 @@ SCRIPT = """
         @functools.cached_property
         def rows(self):
             return [type(self) is Table]
+    class Outer:
+        class Inner:
+            pass
 """
 
 
 def test_what_classes_of_a_script_make_when_they_are_made():
-    """The attributes of an enumeration's members, and properties that keep their values."""
+    """The attributes of an enumeration's members, properties that keep their values, full names."""
     program = (
         "import pickle, sys\n"
-        "Planet, member, Steps, table = pickle.load(sys.stdin.buffer)\n"
+        "Planet, member, Steps, table, inner = pickle.load(sys.stdin.buffer)\n"
         "print(member is Planet.MARS, member.gravity, Planet.EARTH.mass)\n"
         "print(list(Steps), table.rows, vars(table))\n"
+        "print(type(inner))\n"
     )
     scope = define({"__name__": "__main__"}, SCRIPT)
     planet = scope["Planet"]
-    data = dumps_whole([planet, planet.MARS, scope["Steps"], scope["Table"]()])
+    data = dumps_whole(
+        [planet, planet.MARS, scope["Steps"], scope["Table"](), scope["Outer"].Inner()]
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], input=data, capture_output=True, check=True
     )
     assert done.stdout.decode().splitlines() == [
         "True 3.71 5.976e+24",
         f"{list(scope['Steps'])} [True] {{'rows': [True]}}",
+        "<class '__main__.Outer.Inner'>",
     ]
