@@ -77,10 +77,8 @@ class Canceller:
         """Cancel what a run needs and no other does."""
         self._pipeline.drop(lambda task: task.run is run.planner, cancelled())
         # The last first: while what runs is stopped, nothing that waits takes its place.
-        latest = dict.fromkeys(reversed(self._tracker.open.values()))
-        self._cancel(
-            [task for task in latest if task.run is run.planner and not _is_needed_elsewhere(task)]
-        )
+        latest = self._tracker.of_run(run.planner)
+        self._cancel([task for task in latest if not _is_needed_elsewhere(task)])
 
     def cancel_all(self) -> None:
         """Cancel everything, without a word to the engine: the session is cancelled as a whole."""

@@ -40,6 +40,7 @@ class Tracker:
         self._ended = ended
         self.open: dict[str, PlannedTask] = {}
         self._wide: dict[PlannedTask, dict[str, Result]] = {}
+        self._by_run: dict[object, dict[PlannedTask, None]] = {}
         self.ended_tasks = 0
 
     def __len__(self) -> int:
@@ -47,10 +48,19 @@ class Tracker:
 
     def add(self, tasks: Iterable[PlannedTask]) -> None:
         """Tasks whose outputs have their ids now."""
+        by_run = self._by_run
         for task in tasks:
+            is_open = False
             for output in task.outputs:
                 if not output.final:  # it may have been cancelled on its way
                     self.open[output.id] = task
+                    is_open = True
+            if is_open and task.run is not None:
+                of_run = by_run.get(task.run)
+                if of_run is None:
+                    by_run[task.run] = {task: None}
+                else:
+                    of_run[task] = None
             for result in task.inputs:
                 if not result.final:
                     result.add_consumer(task)
@@ -60,9 +70,13 @@ class Tracker:
         for result_id in ids:
             self.open.pop(result_id, None)
         for task in tasks:
-            self._wide.pop(task, None)
+            self._let_go(task)
             for result in task.inputs:
                 result.remove_consumer(task)
+
+    def of_run(self, run: object) -> list[PlannedTask]:
+        """The tasks of a run that are under way, the last first; no others are looked at."""
+        return [*reversed(self._by_run.get(run, {}))]
 
     def apply(self, changes: Sequence[ResultChange]) -> list[tuple[Result, ResultChange]]:
         """Take in what the engine says.
@@ -167,11 +181,20 @@ class Tracker:
         task.open_outputs -= 1
         if task.open_outputs == 0:
             self.ended_tasks += 1
-            if self._wide:
-                self._wide.pop(task, None)
+            self._let_go(task)
             self._ended(task)
             task.let_go()
         result.end(state)
+
+    def _let_go(self, task: PlannedTask) -> None:
+        """A task is not under way any more."""
+        if self._wide:
+            self._wide.pop(task, None)
+        of_run = self._by_run.get(task.run)
+        if of_run is not None:
+            of_run.pop(task, None)
+            if not of_run:
+                del self._by_run[task.run]
 
     def _output(self, task: PlannedTask, result_id: str) -> Result | None:
         """The output that has an id; those of a task with many are told of one by one."""

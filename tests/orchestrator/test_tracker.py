@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 from armoflow.codec.payload import Operation, Payload
+from armoflow.orchestrator.cancelling import Canceller
 from armoflow.orchestrator.planned import PlannedTask, Result
 from armoflow.orchestrator.tracker import Tracker
 from armoflow.protocol.result_handle import ResultChange, ResultState
@@ -111,3 +114,48 @@ def test_outputs_of_a_wide_task_that_got_other_ids_are_known_by_the_new_ones() -
             tracker.forget([task], [output.id for output in outputs])
     assert tracker.apply([ResultChange("second 7", ResultState.COMPLETED)]) == []
     assert outputs[7].state is ResultState.COMPLETED
+
+
+def test_the_tasks_of_a_run_are_found_without_going_over_those_of_others() -> None:
+    """Thousands of runs may be cancelled one by one."""
+    tracker = Tracker()
+    tracker.open = Unseen()
+    tasks = {name: planned(name) for name in ("own 0", "own 1", "other", "of no run")}
+    run, other = object(), object()
+    for name, task in tasks.items():
+        task.run = {"own": run, "oth": other}.get(name[:3])
+    tracker.add(tasks.values())
+    tracker.add([tasks["own 0"]])  # results got other ids
+    assert tracker.of_run(run) == [tasks["own 1"], tasks["own 0"]]
+    tracker.apply([ResultChange("own 1", ResultState.COMPLETED)])
+    assert tracker.of_run(run) == [tasks["own 0"]]
+    tracker.forget([tasks["own 0"]], ["own 0"])
+    assert tracker.of_run(run) == []
+    assert tracker.of_run(other) == [tasks["other"]]
+
+
+def test_what_was_cancelled_on_its_way_is_under_way_in_no_run() -> None:
+    tracker, task = Tracker(), planned("result")
+    task.run = run = object()
+    task.outputs[0].end(ResultState.ABORTED)
+    tracker.add([task])
+    assert tracker.of_run(run) == []
+
+
+def test_cancelling_a_run_looks_at_its_own_tasks_alone() -> None:
+    class Pipeline:
+        def drop(self, unwanted: object, error: BaseException) -> None: ...
+        def freed(self) -> None: ...
+
+    told: list[PlannedTask] = []
+    tracker = Tracker()
+    tracker.open = Unseen()
+    run = SimpleNamespace(planner=object())
+    own, other = planned("own"), planned("other")
+    own.run, other.run = run.planner, object()
+    tracker.add([own, other])
+    canceller = Canceller(tracker, cast("Any", Pipeline()), told.extend)
+    canceller.cancel_run(cast("Any", run))
+    assert told == [own]
+    assert "own" not in tracker.open
+    assert "other" in tracker.open
