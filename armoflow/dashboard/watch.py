@@ -123,7 +123,7 @@ class Watch:
             trouble = ""
         except ArmoflowError as error:
             logger.info("the engine does not answer as it should: %s", error)
-            pause, trouble = IDLE, str(error)
+            pause, trouble = PAUSE, str(error)  # one that is started again soon shows
         except Exception as error:
             logger.exception("the dashboard failed to look")
             pause, trouble = IDLE, f"the dashboard failed: {error!r}"

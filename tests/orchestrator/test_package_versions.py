@@ -72,9 +72,9 @@ def test_a_package_is_found_by_the_name_that_it_is_imported_by() -> None:
 
 
 def test_a_missing_part_of_python_is_not_to_be_installed() -> None:
-    error = ModuleNotFoundError("No module named 'msilib'", name="msilib")
+    error = ModuleNotFoundError("No module named 'winreg'", name="winreg")
     assert why_not_imported(own_versions(), error).endswith(
-        "has no 'msilib': it is a part of others"
+        "has no 'winreg': it is a part of others"
     )
     assert why_unreadable(own_versions(), AttributeError("y")) == ""
 

@@ -189,7 +189,7 @@ def test_a_connection_that_is_lost_is_made_again_and_what_was_asked_is_asked_aga
         stream = open_stream(tmp_path, connected)
         await stream.start()
         server.close()
-        os.unlink(tmp_path / "engine.sock.stream")  # noqa: PTH108
+        (tmp_path / "engine.sock.stream").unlink(missing_ok=True)  # Python 3.13 does it itself
         await listen(tmp_path, HELLO, [1, Kind.OK, [b"data"]])
         assert await stream.request(Kind.FETCH, ["id"]) == [b"data"]
         assert connections == 2
@@ -204,7 +204,7 @@ def test_an_engine_that_ends_for_a_while_is_waited_for(tmp_path: Path) -> None:
         stream = open_stream(tmp_path)
         await stream.start()
         server.close()
-        os.unlink(tmp_path / "engine.sock.stream")  # noqa: PTH108
+        (tmp_path / "engine.sock.stream").unlink(missing_ok=True)  # Python 3.13 does it itself
         await listen(tmp_path, HELLO, [1, Kind.OK, [b"data"]])
         assert await stream.request(Kind.FETCH, ["id"]) == [b"data"]
         await stream.close()
