@@ -93,8 +93,9 @@ class Canceller:
         while stack:
             result = stack.pop()
             task = self._tracker.open.get(result.id) or queue.makers.get(result)
+            # The last first: what is cancelled one by one mostly begins at the other end.
             if task is None or any(
-                _is_wanted(output) or queue.readers.get(output) for output in task.outputs
+                _is_wanted(output) or queue.readers.get(output) for output in reversed(task.outputs)
             ):
                 continue
             for upstream in task.inputs:

@@ -88,7 +88,8 @@ class Run:
 
     def live(self) -> bool:
         """Whether somebody still waits for one of the targets."""
-        return any(not target.cancelled for target in self.targets)
+        # The last first: where all are cancelled in order, each would look at those before.
+        return any(not target.cancelled for target in reversed(self.targets))
 
     def _plan(self, count: int | None = None) -> bool:
         """Put the next entries of the plan, or all, into the queue; whether that was the end."""

@@ -159,3 +159,39 @@ def test_cancelling_a_run_looks_at_its_own_tasks_alone() -> None:
     assert told == [own]
     assert "own" not in tracker.open
     assert "other" in tracker.open
+
+
+def test_cancelling_all_outputs_of_a_task_in_order_does_not_look_at_those_before() -> None:
+    class Pipeline:
+        def unsubmitted(self) -> list[PlannedTask]:
+            return []
+
+        def freed(self) -> None: ...
+
+    class Waiter:
+        asked = 0
+        wants = True
+
+        @property
+        def cancelled(self) -> bool:
+            Waiter.asked += 1
+            return not self.wants
+
+        def arrive(self, result: Result) -> None: ...
+
+    outputs = [Result(f"output {number}") for number in range(100)]
+    task = PlannedTask(Payload(Operation.MAP, "wide"), [], outputs, WireOptions(60.0))
+    waiters = [Waiter() for _ in outputs]
+    for output, waiter in zip(outputs, waiters, strict=True):
+        output.id = output.name
+        output.add_waiter(waiter)
+    told: list[PlannedTask] = []
+    tracker = Tracker()
+    tracker.add([task])
+    canceller = Canceller(tracker, cast("Any", Pipeline()), told.extend)
+    for output, waiter in zip(outputs, waiters, strict=True):
+        assert told == []
+        waiter.wants = False
+        canceller.cancel_result(output)
+    assert told == [task]
+    assert Waiter.asked < 3 * len(outputs)
