@@ -56,9 +56,9 @@ def _begin_to_nudge() -> None:
             _nudge = Nudge(_waits)
 
 
-def _waits(number: int) -> bool:
-    """Whether a signal has come whose handler, if it is ours, has not begun."""
-    return number not in _seen and signal.getsignal(number) is _end_all
+def _waits(number: int) -> bool | None:
+    """Whether a signal has come whose handler has not begun; None if that is not ours."""
+    return number not in _seen if signal.getsignal(number) is _end_all else None
 
 
 def _restore() -> None:

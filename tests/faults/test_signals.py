@@ -109,20 +109,21 @@ def test_an_ignored_hup_stays_ignored(place: Place) -> None:
         place.wait_until_clean()
 
 
-def test_a_signal_that_interrupts_nothing_is_seen(place: Place) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_interrupts_nothing_is_seen(place: Place, number: signal.Signals) -> None:
     """One that another thread got, or that came just before the main thread slept."""
     before = """
     import threading
     other = threading.Thread(target=lambda: time.sleep(1000), daemon=True)
     other.start()
     """
-    wait = """
-    threading.Timer(0.2, lambda: signal.pthread_kill(other.ident, signal.SIGTERM)).start()
+    wait = f"""
+    threading.Timer(0.2, lambda: signal.pthread_kill(other.ident, {number:d})).start()
     time.sleep(1000)
     """
     with place.run(WAITS.format(before=before, wait=wait)) as process:
         line_of(process)
-        assert process.wait(PATIENCE) == -signal.SIGTERM
+        assert process.wait(PATIENCE) == -number
         place.wait_until_clean()
 
 
