@@ -57,9 +57,10 @@ class Originals:
 
     def of(self, buffer: memoryview) -> Original:
         """The content of a view of somebody's memory."""
-        if buffer.nbytes < _LARGE:
-            return Original(buffer)
         whole: Any = buffer.obj
+        # A part of it is not told from another one as long.
+        if buffer.nbytes < _LARGE or memoryview(whole).nbytes != buffer.nbytes:
+            return Original(buffer)
         key = id(whole), buffer.nbytes
         known = self._large.get(key)
         if known is None:  # held, so that its id stays its own

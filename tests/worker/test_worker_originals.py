@@ -48,3 +48,10 @@ def test_large_memory_is_kept_once_and_let_go_of() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) - before < 20
     del originals
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_two_parts_of_one_memory_are_told_apart() -> None:
+    memory = memoryview(bytearray(b"a" * LARGE + b"b" * LARGE))
+    originals = Originals()
+    first, second = (originals.of(part).copy() for part in (memory[:LARGE], memory[LARGE:]))
+    assert (bytes(first[:1]), bytes(second[:1])) == (b"a", b"b")
