@@ -222,9 +222,13 @@ INTERRUPTED = """
         {use}
         while True:  # what comes just before a sleep is seen after it
             time.sleep(0.2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # Before 3.12 Python wraps one that comes while a class is made.
+        own = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(own, KeyboardInterrupt):
+            raise
         print("interrupted", flush=True)
-        raise
+        raise own
 """
 
 
